@@ -1,0 +1,63 @@
+"""Identifiers: who is who in text form, and where fresh ones come from."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import NamedTuple
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+class DeploymentID(NamedTuple):
+    """A deployment inside an application. `key` is its form in tables and on the wire."""
+
+    name: str
+    app_name: str = "default"
+
+    @property
+    def key(self) -> str:
+        return f"{self.app_name}#{self.name}"
+
+    @classmethod
+    def parse(cls, key: str) -> DeploymentID:
+        app_name, _, name = key.partition("#")
+        return cls(name, app_name)
+
+    def __str__(self) -> str:
+        return f"Deployment(name='{self.name}', app='{self.app_name}')"
+
+    __repr__ = __str__
+
+
+class ReplicaID(NamedTuple):
+    """One replica of a deployment; `unique_id` is 8 characters."""
+
+    unique_id: str
+    deployment_id: DeploymentID
+
+    def to_full_id_str(self) -> str:
+        return f"SERVE_REPLICA::{self.deployment_id.key}#{self.unique_id}"
+
+    def __str__(self) -> str:
+        name, app = self.deployment_id
+        return f"Replica(id='{self.unique_id}', deployment='{name}', app='{app}')"
+
+    __repr__ = __str__
+
+
+def new_unique_id(length: int = 8) -> str:
+    """A random lower-case id; not a secret."""
+    return "".join(random.choices(_ALPHABET, k=length))
+
+
+def new_request_id() -> str:
+    """A random UUID4 in text form; not a secret, so it does not cost a system call each."""
+    bits = random.getrandbits(128)
+    text = f"{(bits & ~(0xF000 << 64) & ~(0xC000 << 48)) | (0x4000 << 64) | (0x8000 << 48):032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def reseed_after_fork() -> None:
+    """Gives a forked child its own ids: children of one zygote would otherwise draw the same ones."""
+    random.seed(os.urandom(16))

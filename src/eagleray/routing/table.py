@@ -1,0 +1,74 @@
+"""The routing table: all that the data plane knows of the world, immutable and versioned.
+
+The controller publishes whole tables; whoever routes holds the last one and goes on with it while no controller is
+there. Matching is by the longest prefix of whole path segments (surface 3.4).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ReplicaEntry(msgspec.Struct, array_like=True, frozen=True):
+    """A replica that may get requests. `address` is `unix:/path` or `tcp:host:port`."""
+
+    replica_id: str
+    address: str
+    max_ongoing: int
+
+
+class DeploymentEntry(msgspec.Struct, array_like=True, frozen=True):
+    """`failed` is non-empty when the deployment failed to deploy and nothing can answer for it."""
+
+    app: str
+    name: str
+    replicas: tuple[ReplicaEntry, ...] = ()
+    max_queued: int = -1
+    failed: str = ""
+    backpressure_status: int = 503
+    backpressure_retry_after_s: float | None = None
+    is_function: bool = False
+
+
+class Route(msgspec.Struct, array_like=True, frozen=True):
+    """`prefix` is `/` or has no trailing slash; `deployment` is the key of the ingress deployment."""
+
+    prefix: str
+    app: str
+    deployment: str
+
+
+class RoutingTable(msgspec.Struct, frozen=True):
+    """`version` grows by one with every change and survives restarts of the controller."""
+
+    version: int = 0
+    routes: tuple[Route, ...] = ()
+    deployments: dict[str, DeploymentEntry] = {}
+    ingress: dict[str, str] = {}
+    """Application name -> key of its ingress deployment, also of those without a route."""
+    populated: bool = False
+    """Whether some application with a route has existed since the start (surface 3.5)."""
+
+
+class RouteMatcher:
+    """Finds the route of a path: one dict lookup for each `/` of the path, longest prefix first."""
+
+    def __init__(self, routes: tuple[Route, ...]) -> None:
+        self._by_prefix = {route.prefix: route for route in routes}
+        self._longest = max((len(route.prefix) for route in routes), default=0)
+
+    def match(self, path: str) -> Route | None:
+        by_prefix = self._by_prefix
+        if len(by_prefix) == 1 and (only := by_prefix.get("/")) is not None:
+            return only if path.startswith("/") else None
+        candidate = path.rstrip("/") if len(path) <= self._longest else path[: self._longest + 1]
+        while candidate:
+            route = by_prefix.get(candidate)
+            if route is not None and (len(path) == len(candidate) or path[len(candidate)] == "/"):
+                return route
+            candidate = candidate[: candidate.rfind("/")] if "/" in candidate else ""
+        return by_prefix.get("/") if path.startswith("/") else None
+
+
+decode_table = msgspec.msgpack.Decoder(RoutingTable).decode
+encode_table = msgspec.msgpack.Encoder().encode

@@ -1,0 +1,301 @@
+"""Messages of the control plane: what node, controller, proxy, replica and driver say to each other.
+
+They are bodies of `CallKind.CONTROL` calls (or of node's frames), encoded as msgpack maps: these are rare, and a
+readable form is worth more than the bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class Message(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Base of all control messages; unknown fields are ignored, so that versions may differ by one."""
+
+
+class Empty(Message):
+    """Nothing to say."""
+
+
+# ---- node <-> controller (engine/local): commands down, events up -------------------------------------------
+
+
+class StartChild(Message, tag="start"):
+    """Fork a child that runs `module`'s `main(child)`.
+
+    `listen` is the path of a Unix socket that node binds before the fork (mode 0600) and the child inherits, so that
+    a connect right after `Started` succeeds. `http` makes node bind (or reuse) a TCP listener that the child inherits.
+    """
+
+    ref: str
+    module: str
+    payload: bytes = b""
+    env: dict[str, str] = {}
+    cwd: str = ""
+    listen: str = ""
+    http: tuple[str, int] | None = None
+    log_path: str = ""
+
+
+class StopChild(Message, tag="stop"):
+    """Send `signal` to the child, and to its whole process group when it is SIGKILL."""
+
+    ref: str
+    signal: int = 15
+
+
+class ListChildren(Message, tag="list"):
+    """Ask for `Children`."""
+
+
+class StopNode(Message, tag="stop_node"):
+    """Ordered end of the instance: node kills what is left, unlinks its sockets and exits 0."""
+
+
+class Started(Message, tag="started"):
+    ref: str
+    pid: int
+    start_time: float = 0.0
+    http_address: tuple[str, int] | None = None
+
+
+class StartFailed(Message, tag="start_failed"):
+    """The child was not started; `code` is `port_in_use` or `internal`."""
+
+    ref: str
+    reason: str
+    code: str = "internal"
+
+
+class Exited(Message, tag="exited"):
+    """The child has ended and was reaped: `status` >= 0 is its exit code, < 0 minus the signal."""
+
+    ref: str
+    pid: int
+    status: int
+
+
+class Children(Message, tag="children"):
+    """Everything alive, for adoption after a restart of the controller."""
+
+    children: list[Started] = []
+
+
+NodeCommand = StartChild | StopChild | ListChildren | StopNode
+NodeEvent = Started | StartFailed | Exited | Children
+
+
+class NodeConfig(Message):
+    """What the driver gives node on its standard input (msgpack), and node gives the controller as payload.
+
+    `owner_fd` is the number of an inherited socket whose EOF means that the driver has gone (-1: detached).
+    """
+
+    runtime_dir: str
+    state_dir: str
+    logs_dir: str
+    http_host: str | None = "127.0.0.1"
+    http_port: int = 8000
+    http_options: dict[str, Any] = {}
+    settings: dict[str, str] = {}
+    num_gpus: int | None = None
+    resources: dict[str, float] = {}
+    memory_bytes: int | None = None
+    owner_fd: int = -1
+    controller_module: str = "eagleray.controller.__main__"
+    preload: list[str] = []
+
+
+# ---- payloads that a child is born with ----------------------------------------------------------------------
+
+
+class ReplicaLaunch(Message):
+    """All that a replica needs; it asks nobody. `target` is `module:qualified.name`, or empty when `code` is given.
+
+    `code` is `codec.dump_code(callable)`; `init` is `codec.dump_code((args, kwargs))`.
+    """
+
+    app: str
+    deployment: str
+    replica_id: str
+    version: str
+    target: str = ""
+    code: bytes = b""
+    init: bytes = b""
+    user_config: bytes = b""
+    max_ongoing_requests: int = 5
+    graceful_shutdown_wait_loop_s: float = 2.0
+    graceful_shutdown_timeout_s: float = 20.0
+    is_ingress: bool = False
+    route_prefix: str | None = None
+    root_path: str = ""
+    sys_path: list[str] = []
+    controller_address: str = ""
+    rank: int = 0
+    world_size: int = 1
+    deployment_config: dict[str, Any] = {}
+    logging_config: dict[str, Any] = {}
+    logs_dir: str = ""
+
+
+class ProxyLaunch(Message):
+    """What an HTTP proxy is born with; the listening socket is inherited."""
+
+    proxy_id: str
+    controller_address: str
+    http_options: dict[str, Any] = {}
+    logging_config: dict[str, Any] = {}
+    logs_dir: str = ""
+
+
+class BuilderLaunch(Message):
+    """A child that imports the user's application, answers `build` once and ends."""
+
+    import_path: str
+    args: dict[str, Any] = {}
+    name: str = "default"
+    route_prefix: str | None = "/"
+    sys_path: list[str] = []
+    logs_dir: str = ""
+
+
+# ---- controller -> replica / proxy / builder: CONTROL calls on the child's own socket --------------------------
+
+
+class Ready(Message):
+    """Reply to `ready`, which waits until the child has started: `error` is empty, or the user's traceback."""
+
+    error: str = ""
+    pid: int = 0
+    docs_path: str | None = None
+    methods: list[str] = []
+
+
+class Reconfigure(Message):
+    """Body of `reconfigure`; fields left at None stay as they are. Replies with `Ready` (its `error`)."""
+
+    user_config: bytes | None = None
+    max_ongoing_requests: int | None = None
+    graceful_shutdown_wait_loop_s: float | None = None
+    route_prefix: str | None = None
+    rank: int | None = None
+    world_size: int | None = None
+    logging_config: dict[str, Any] | None = None
+
+
+class Health(Message):
+    """Reply to `check_health`: `error` is empty, or why the user's `check_health` says no."""
+
+    error: str = ""
+    ongoing: int = 0
+
+
+class Drain(Message):
+    """Body of `drain`: take no more calls, finish those in flight within `timeout_s`, run `__del__`, then reply."""
+
+    timeout_s: float = 20.0
+
+
+class Built(Message):
+    """Reply to `build`: an `ApplicationSpec` as JSON and its blobs by digest, or `error` for the user."""
+
+    spec: bytes = b""
+    blobs: dict[str, bytes] = {}
+    error: str = ""
+
+
+# ---- driver, CLI, replica, proxy -> controller: CONTROL calls on controller.sock -------------------------------
+
+
+class Deploy(Message):
+    """Body of `deploy`: applications as `ApplicationSpec` JSON, with the blobs they name. Replies `Accepted`."""
+
+    specs: list[bytes]
+    blobs: dict[str, bytes] = {}
+
+
+class DeployImport(Message):
+    """Body of `deploy_import`: the controller has the application built in a child. Replies `Accepted`."""
+
+    import_path: str
+    args: dict[str, Any] = {}
+    name: str = "default"
+    route_prefix: str | None = "/"
+    sys_path: list[str] = []
+    reload: bool = False
+
+
+class Accepted(Message):
+    """`error` is empty once the deploy is durable; else why it was refused (nothing has changed then)."""
+
+    error: str = ""
+
+
+class WaitApplications(Message):
+    """Body of the streaming call `wait`: DATA chunks are `Progress`, the last one has `done`."""
+
+    names: list[str]
+
+
+class Progress(Message):
+    """`outcome` of the last one: `running`, `failed`, `deleted` (application replaced or gone)."""
+
+    done: bool = False
+    outcome: str = ""
+    app: str = ""
+    message: str = ""
+
+
+class DeleteApplications(Message):
+    """Body of `delete`; replies when every named application is gone (unknown names are)."""
+
+    names: list[str]
+
+
+class InstanceInfo(Message):
+    """Reply to `info`. `http_url` is empty without a proxy; `http_error` says why the proxy cannot start."""
+
+    http_url: str = ""
+    http_error: str = ""
+    logs_dir: str = ""
+    pid: int = 0
+
+
+class StatusReply(Message):
+    """Reply to `status`: the shape of `ServeStatus` (surface 5.5) as JSON."""
+
+    status: bytes
+
+
+class Watch(Message):
+    """Body of the streaming call `watch`: DATA chunks are `routing.table.RoutingTable` (msgpack), newest only.
+
+    The subscriber answers each with the unary call `ack`.
+    """
+
+    since_version: int = 0
+    subscriber: str = ""
+
+
+class Ack(Message):
+    """Body of `ack`: this subscriber routes by `version` from now on."""
+
+    subscriber: str
+    version: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(message: Message) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode(data: bytes | memoryview, kind: type[T]) -> T:
+    """Raises msgspec.ValidationError (or DecodeError) for anything that is not a `kind`."""
+    result: T = msgspec.msgpack.decode(data, type=kind)
+    return result

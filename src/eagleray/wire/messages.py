@@ -1,0 +1,86 @@
+"""Heads of the frames that open, answer and fail a call; bodies travel behind them as raw bytes.
+
+All heads are msgpack arrays (msgspec `array_like`), so that a field costs one byte of framing. New fields go to
+the end with a default: older peers ignore what they do not know.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+Headers = list[tuple[bytes, bytes]]
+"""HTTP headers in wire order, names in lower case."""
+
+
+class CallKind(IntEnum):
+    """What the body of a call is, and who answers it."""
+
+    PYTHON = 0
+    """Body: `codec.dump_call(args, kwargs)`. The reply's body: `codec.dump_value(result)`."""
+    HTTP = 1
+    """Body: the HTTP request body (raw). The reply has a status and headers, its body is raw."""
+    CONTROL = 2
+    """`method` is a control-plane method; body and reply body are msgspec structs of `wire.control`."""
+
+
+class HttpHead(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The request line and headers, ready to become an ASGI scope. `path` is percent-decoded text."""
+
+    method: str
+    path: str
+    raw_path: bytes
+    query_string: bytes
+    headers: Headers
+    http_version: str = "1.1"
+    scheme: str = "http"
+    root_path: str = ""
+    client: tuple[str, int] | None = None
+    server: tuple[str, int] | None = None
+
+
+class CallHead(msgspec.Struct, array_like=True, gc=False):
+    """Opens a call. `deadline` is CLOCK_MONOTONIC seconds, 0 for none. An empty `method` means `__call__`."""
+
+    kind: int
+    method: str = ""
+    request_id: str = ""
+    deadline: float = 0.0
+    app: str = ""
+    route: str = ""
+    stream: bool = False
+    multiplexed_model_id: str = ""
+    session_id: str = ""
+    traceparent: str = ""
+    http: HttpHead | None = None
+
+
+class ReplyHead(msgspec.Struct, array_like=True, gc=False):
+    """Answers a call. `load` is the number of calls that the replica now runs; status and headers are HTTP's."""
+
+    load: int = 0
+    status: int = 0
+    headers: Headers = []
+
+
+class ErrorHead(msgspec.Struct, array_like=True, gc=False):
+    """Ends a call without a result.
+
+    `code` is one of `base.errors` codes, or `rejected` (replica is full: try elsewhere), `draining` (the same, and
+    it will not take calls again), `user` (body: `codec.dump_error(exception)`).
+    """
+
+    code: str
+    message: str = ""
+    load: int = 0
+
+
+REJECTED = "rejected"
+DRAINING = "draining"
+USER = "user"
+
+encode_call = msgspec.msgpack.Encoder().encode
+decode_call = msgspec.msgpack.Decoder(CallHead).decode
+decode_reply = msgspec.msgpack.Decoder(ReplyHead).decode
+decode_error = msgspec.msgpack.Decoder(ErrorHead).decode
