@@ -87,22 +87,23 @@ class RequestCancelledError(EaglerayError):
 
 
 class DeploymentUnavailableError(EaglerayError):
-    """The target deployment failed to deploy and has no replica that could answer."""
+    """Nothing can answer for the target: it failed to deploy, or was deleted while the request waited."""
 
     code = "unavailable"
     blame = "application"
     retryable = True
 
-    def __init__(self, deployment_id: object) -> None:
+    def __init__(self, deployment_id: object, reason: str = "it failed to deploy") -> None:
         self.deployment_id = deployment_id
+        self.reason = reason
         super().__init__(self.message)
 
     @property
     def message(self) -> str:
-        return f"{self.deployment_id} is unavailable because it failed to deploy."
+        return f"{self.deployment_id} is unavailable because {self.reason}."
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.deployment_id,)
+        return type(self), (self.deployment_id, self.reason)
 
 
 class ReplicaUnavailableError(EaglerayError):

@@ -1,0 +1,23 @@
+"""Admission: whether a request that finds no room may wait, and what it is told if not."""
+
+from __future__ import annotations
+
+from ..base.errors import BackPressureError, DeploymentUnavailableError, EaglerayError
+from ..base.ids import DeploymentID
+from .table import DeploymentEntry
+
+
+def refusal(entry: DeploymentEntry | None, queued: int, has_replicas: bool) -> EaglerayError | None:
+    """Why a request may not join a queue of `queued` waiting ones, or None if it may.
+
+    A deployment that no table has named yet is waited for: its deploy may be under way (surface 2.6).
+    """
+    if entry is None:
+        return None
+    if entry.failed and not has_replicas:
+        return DeploymentUnavailableError(DeploymentID(entry.name, entry.app))
+    if 0 <= entry.max_queued <= queued:
+        return BackPressureError(
+            queued, entry.max_queued, entry.backpressure_status, entry.backpressure_retry_after_s
+        )
+    return None

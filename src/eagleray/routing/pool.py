@@ -1,0 +1,217 @@
+"""The replicas of one deployment as one router sees them, and the requests that wait for them.
+
+Requests queue here and are woken by completion: a reply, a ROOM notice of a replica that had refused, a new
+connection. Nothing polls and nothing backs off blindly. Counts of what this router has in flight are exact; what
+others have there is known from the load that each reply carries.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from ..base.errors import DeploymentUnavailableError, EaglerayError
+from ..base.ids import DeploymentID
+from ..rpc.client import Client
+from . import admission
+from .call import DONE, QUEUED, SENT, RoutedCall
+from .policies import power_of_two
+from .table import DeploymentEntry, ReplicaEntry
+
+
+class Target:
+    """A replica: its connection and the slots that this router holds there."""
+
+    __slots__ = (
+        "client",
+        "draining",
+        "entry",
+        "foreign",
+        "full",
+        "in_flight",
+        "listed",
+        "max_ongoing",
+        "pool",
+    )
+
+    def __init__(self, pool: Pool, entry: ReplicaEntry) -> None:
+        self.pool = pool
+        self.entry = entry
+        self.max_ongoing = entry.max_ongoing
+        self.client: Client | None = None
+        self.in_flight = 0
+        self.foreign = 0
+        self.full = False
+        self.draining = False
+        self.listed = True
+
+    @property
+    def has_room(self) -> bool:
+        client = self.client
+        return (
+            client is not None
+            and self.in_flight < self.max_ongoing
+            and not self.full
+            and not self.draining
+            and not client.closed
+        )
+
+    @property
+    def score(self) -> int:
+        return self.in_flight + self.foreign
+
+    def observe(self, load: int) -> None:
+        self.foreign = max(0, load - self.in_flight)
+
+    def release(self, load: int | None) -> None:
+        """A call of ours has ended there: its slot is free again."""
+        self.in_flight -= 1
+        self.full = False
+        if load is not None:
+            foreign = load - self.in_flight
+            self.foreign = foreign if foreign > 0 else 0
+        if self.pool.queued:
+            self.pool.wake()
+        if not self.listed and not self.in_flight:
+            self.disconnect()
+
+    def refuse(self, load: int, *, draining: bool, retry: RoutedCall | None = None) -> None:
+        """The replica did not take a call: it is full until it says ROOM, or is leaving for good."""
+        self.in_flight -= 1
+        self.observe(load)
+        if draining:
+            self.draining = True
+        else:
+            self.full = True
+        if retry is not None:
+            self.pool.enqueue(retry, first=True)
+        self.pool.wake()
+        if not self.listed and not self.in_flight:
+            self.disconnect()
+
+    def on_room(self, _client: Client) -> None:
+        self.full = False
+        self.foreign = max(0, min(self.foreign, self.max_ongoing - self.in_flight - 1))
+        self.pool.wake()
+
+    def on_goaway(self, _client: Client) -> None:
+        self.draining = True
+
+    def disconnect(self) -> None:
+        client, self.client = self.client, None
+        if client is not None:
+            client.close()
+
+
+class Pool:
+    """The queue and the targets of one deployment. `dial` is asked for a connection when a target needs one."""
+
+    def __init__(self, key: str, dial: Callable[[Target], None]) -> None:
+        self.key = key
+        self.entry: DeploymentEntry | None = None
+        self.targets: list[Target] = []
+        self.queued = 0
+        self._queue: deque[RoutedCall] = deque()
+        self._dial = dial
+
+    @property
+    def ongoing(self) -> int:
+        """Calls in flight at listed replicas."""
+        return sum(target.in_flight for target in self.targets)
+
+    def submit(self, call: RoutedCall) -> None:
+        call.pool = self
+        if not self.queued:
+            target = power_of_two(self.targets)
+            if target is not None:
+                self._send(call, target)
+                return
+        refused = admission.refusal(self.entry, self.queued, bool(self.targets))
+        if refused is not None:
+            call.state = DONE
+            call.on_failed(refused)
+            return
+        self.enqueue(call)
+        # Room may exist although others wait: their wake-up is then still to come in this turn of the loop.
+        self.wake()
+
+    def enqueue(self, call: RoutedCall, *, first: bool = False) -> None:
+        call.state = QUEUED
+        self.queued += 1
+        if first:
+            self._queue.appendleft(call)
+        else:
+            self._queue.append(call)
+
+    def forget(self, call: RoutedCall) -> None:
+        """A waiting call was cancelled; it is passed over later unless the dead outnumber the living."""
+        call.state = DONE
+        self.queued -= 1
+        if len(self._queue) > 2 * self.queued + 64:
+            self._queue = deque(waiting for waiting in self._queue if waiting.state == QUEUED)
+
+    def wake(self) -> None:
+        """Sends waiting calls, oldest first, while some target has room."""
+        queue = self._queue
+        while queue:
+            if queue[0].state != QUEUED:
+                queue.popleft()
+                continue
+            target = power_of_two(self.targets)
+            if target is None:
+                return
+            call = queue.popleft()
+            self.queued -= 1
+            self._send(call, target)
+            queue = self._queue
+
+    def _send(self, call: RoutedCall, target: Target) -> None:
+        assert target.client is not None
+        target.in_flight += 1
+        call.state = SENT
+        call.target = target
+        call.stream = target.client.call(call.head, call.body, end=call.body_complete, handler=call)
+
+    def update(self, entry: DeploymentEntry | None) -> None:
+        """Takes over what a new table says; targets that left it finish what they have."""
+        known = self.entry
+        self.entry = entry
+        if entry is None:
+            self._retire({t.entry.replica_id for t in self.targets})
+            if known is not None:
+                self._fail_waiting("it was deleted")
+            return
+        listed = {replica.replica_id: replica for replica in entry.replicas}
+        self._retire({t.entry.replica_id for t in self.targets if t.entry.replica_id not in listed})
+        present = {target.entry.replica_id: target for target in self.targets}
+        for replica_id, replica in listed.items():
+            target = present.get(replica_id)
+            if target is None:
+                target = Target(self, replica)
+                self.targets.append(target)
+                self._dial(target)
+            else:
+                target.entry = replica
+                target.max_ongoing = replica.max_ongoing
+        if entry.failed and not self.targets:
+            self._fail_waiting()
+        else:
+            self.wake()
+
+    def _retire(self, replica_ids: set[str]) -> None:
+        leaving = [t for t in self.targets if t.entry.replica_id in replica_ids]
+        self.targets = [t for t in self.targets if t.entry.replica_id not in replica_ids]
+        for target in leaving:
+            target.listed = False
+            if not target.in_flight:
+                target.disconnect()
+
+    def _fail_waiting(self, reason: str = "it failed to deploy") -> None:
+        self.fail_waiting(DeploymentUnavailableError(DeploymentID.parse(self.key), reason))
+
+    def fail_waiting(self, error: EaglerayError) -> None:
+        waiting, self._queue, self.queued = self._queue, deque(), 0
+        for call in waiting:
+            if call.state == QUEUED:
+                call.state = DONE
+                call.on_failed(error)

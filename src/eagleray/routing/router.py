@@ -1,0 +1,141 @@
+"""The one router: proxy, handles and local testing choose replicas with it.
+
+It holds the last routing table, a `Pool` for each deployment that is used, and the connections to its replicas. It
+never asks the control plane anything: with the controller gone it goes on with what it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from ..base.errors import EaglerayError, NotRunningError
+from ..base.tasks import Tasks
+from ..rpc.client import Client
+from .call import RoutedCall
+from .pool import Pool, Target
+from .table import RouteMatcher, RoutingTable
+
+logger = logging.getLogger("eagleray.routing")
+
+Connect = Callable[..., Awaitable[Client]]
+
+_REDIAL_S = (0.0, 0.05, 0.2, 1.0)
+"""Seconds before each attempt to reach a replica that the table lists; the last one repeats. A replica that has died
+leaves the table within milliseconds, so later attempts are for one that dropped just this connection."""
+
+
+class Router:
+    """Belongs to the loop that it was made on. `eager_ingress` connects to ingress replicas before the first call."""
+
+    def __init__(self, connect: Connect = Client.connect, *, eager_ingress: bool = False) -> None:
+        self.table = RoutingTable()
+        self.matcher = RouteMatcher(())
+        self._connect = connect
+        self._eager_ingress = eager_ingress
+        self._pools: dict[str, Pool] = {}
+        self._tasks = Tasks("router")
+        self._dialling: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    # ---- requests --------------------------------------------------------------------------------------------
+
+    def submit(self, call: RoutedCall) -> None:
+        """Sends the call to a replica with room, or lets it wait for one; never blocks and never raises."""
+        pool = self._pools.get(call.key)
+        if pool is None:
+            if self._closed:
+                call.on_failed(NotRunningError("Eagleray is shutting down; the request was not sent."))
+                return
+            pool = self.open(call.key)
+        pool.submit(call)
+
+    def open(self, key: str) -> Pool:
+        """Starts to follow a deployment: connects to its replicas. Idempotent."""
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = Pool(key, self._dial)
+            pool.update(self.table.deployments.get(key))
+        return pool
+
+    def ongoing(self, key: str) -> int:
+        """Calls of this router in flight at replicas of the deployment."""
+        pool = self._pools.get(key)
+        return pool.ongoing if pool else 0
+
+    def queued(self, key: str) -> int:
+        """Calls of this router that wait for a replica of the deployment."""
+        pool = self._pools.get(key)
+        return pool.queued if pool else 0
+
+    # ---- the table -------------------------------------------------------------------------------------------
+
+    def update(self, table: RoutingTable) -> None:
+        """Takes over a newer table."""
+        if table.routes != self.table.routes:
+            self.matcher = RouteMatcher(table.routes)
+        self.table = table
+        for key, pool in self._pools.items():
+            pool.update(table.deployments.get(key))
+        if self._eager_ingress:
+            for route in table.routes:
+                self.open(route.deployment)
+
+    async def settled(self, timeout_s: float = 2.0) -> None:
+        """Waits until the connections that the last table asked for are there, have failed, or the time is up."""
+        if self._dialling:
+            await asyncio.wait(set(self._dialling), timeout=timeout_s)
+
+    # ---- connections -----------------------------------------------------------------------------------------
+
+    def _dial(self, target: Target) -> None:
+        if not self._closed:
+            task = self._tasks.start(self._reach(target), name=f"dial {target.entry.replica_id}")
+            self._dialling.add(task)
+            task.add_done_callback(self._dialling.discard)
+
+    async def _reach(self, target: Target) -> None:
+        attempt = 0
+        while target.listed and not self._closed:
+            delay = _REDIAL_S[min(attempt, len(_REDIAL_S) - 1)]
+            attempt += 1
+            if delay:
+                await asyncio.sleep(delay)
+            try:
+                client = await self._connect(
+                    target.entry.address,
+                    on_close=lambda client: self._on_close(client, target),
+                    on_room=target.on_room,
+                    on_goaway=target.on_goaway,
+                )
+            except (OSError, EaglerayError) as error:
+                logger.debug("replica %s cannot be reached: %s", target.entry.replica_id, error)
+                continue
+            if client.closed:
+                continue
+            if not target.listed or self._closed:
+                client.close()
+                return
+            target.client = client
+            target.full = False
+            target.pool.wake()
+            return
+
+    def _on_close(self, client: Client, target: Target) -> None:
+        if target.client is client:
+            target.client = None
+            if target.listed:
+                self._dial(target)
+
+    async def close(self) -> None:
+        """Fails what waits, drops the connections (calls in flight end with ReplicaDiedError). Idempotent."""
+        self._closed = True
+        error = NotRunningError("Eagleray is shutting down; the request was not sent.")
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            pool.fail_waiting(error)
+            for target in pool.targets:
+                target.listed = False
+                target.disconnect()
+        await self._tasks.close()

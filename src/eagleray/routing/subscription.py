@@ -1,0 +1,75 @@
+"""Keeps a router's table up to date: one streaming call to the controller, acknowledged version by version.
+
+The controller's socket is bound by node and outlives the controller, so a dial while it is down waits in the backlog
+and needs no retry loop. Until a new table comes the old one is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+import msgspec
+
+from ..base.errors import EaglerayError
+from ..base.ids import new_unique_id
+from ..base.tasks import Tasks
+from ..rpc.client import Client
+from ..wire.control import Ack, Empty, Watch
+from .router import Router
+from .table import decode_table
+
+logger = logging.getLogger("eagleray.routing")
+
+_REDIAL_S = 0.1
+"""Seconds between dials when the controller's socket itself refuses: then node is gone or restarting everything."""
+
+
+class Subscription:
+    """Follows the controller at `address` on behalf of `router`. `name` tells operators who this is."""
+
+    def __init__(self, router: Router, address: str, name: str) -> None:
+        self._router = router
+        self._address = address
+        self._subscriber = f"{name}-{new_unique_id()}"
+        self._tasks = Tasks("subscription")
+        self._first = asyncio.Event()
+
+    async def start(self, *, wait: bool = True) -> None:
+        """Begins to follow; with `wait`, returns once the first table is in force."""
+        self._tasks.start(self._follow(), name="watch routing table")
+        if wait:
+            await self._first.wait()
+
+    async def close(self) -> None:
+        await self._tasks.close()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                client = await Client.connect(self._address)
+            except (OSError, EaglerayError) as error:
+                logger.debug("controller cannot be reached: %s", error)
+                await asyncio.sleep(_REDIAL_S)
+                continue
+            try:
+                await self._read(client)
+            except (EaglerayError, msgspec.DecodeError) as error:
+                logger.debug("table subscription ended: %s", error)
+            finally:
+                client.close()
+            # The connection can also end at once, when the controller refuses it: do not spin.
+            await asyncio.sleep(_REDIAL_S / 10)
+
+    async def _read(self, client: Client) -> None:
+        watch = Watch(since_version=self._router.table.version, subscriber=self._subscriber)
+        async with contextlib.aclosing(client.subscribe("watch", watch)) as tables:
+            async for chunk in tables:
+                table = decode_table(chunk)
+                if table.version >= self._router.table.version:
+                    self._router.update(table)
+                    await self._router.settled()
+                self._first.set()
+                ack = Ack(subscriber=self._subscriber, version=self._router.table.version)
+                await client.request("ack", ack, Empty, timeout_s=None)
