@@ -101,7 +101,7 @@ class RoutedCall(CallHandler):
         state, target, code = self.state, self.target, head.code
         if state == DONE or target is None:
             return
-        if code == REJECTED or code == DRAINING:
+        if code in (REJECTED, DRAINING):
             self.target = self.stream = None
             if state == ABANDONED:
                 self.state = DONE

@@ -1,0 +1,55 @@
+# Two commands for newcomers: `make demo` and `make test`. Each makes the virtual environment that it needs.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+JOBS   ?= 2
+
+.PHONY: help demo test lint format soak clean
+help:
+	@echo "make demo   train a real model, serve it, send it the whole test set over HTTP"
+	@echo "make test   lint, types, floor plan and all tests"
+	@echo "make lint   only ruff, mypy, import-linter and the size limits"
+	@echo "make bench  Eagleray beside its peers, interleaved, with ratios (about 25 minutes; needs wrk)"
+	@echo "make soak   the fault tests again and again for 10 minutes"
+
+$(BIN)/.checked:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing. On Debian: apt-get install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Eagleray needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version`. Give another: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "Python's venv module is missing. On Debian: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(BIN)/.dev: $(BIN)/.checked pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+$(BIN)/.demo: $(BIN)/.checked pyproject.toml
+	@test -e $(BIN)/.dev || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+demo: $(BIN)/.demo
+	$(BIN)/python examples/digits/demo.py
+
+lint: $(BIN)/.dev
+	$(BIN)/ruff check src tests bench examples
+	$(BIN)/ruff format --check src tests bench examples
+	$(BIN)/mypy src/eagleray
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -q tests/unit/test_structure.py
+
+test: lint
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests
+
+format: $(BIN)/.dev
+	$(BIN)/ruff check --fix src tests bench examples
+	$(BIN)/ruff format src tests bench examples
+
+soak: $(BIN)/.dev
+	SOAK_S=600 $(BIN)/python -m pytest -q tests/soak
+
+clean:
+	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+-include bench/Makefile.inc tests/compat/Makefile.inc
