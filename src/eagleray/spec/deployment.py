@@ -1,0 +1,168 @@
+"""The one schema of a deployment: every option with its bounds, unit and effect of change.
+
+Validation is total: whatever passes here can be deployed, and an option that this version cannot honour is refused
+with its name, never ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import Field, StrictInt, field_validator, model_validator
+
+from eagleray.spec.base import Effect, SpecModel, option
+from eagleray.spec.options import BackpressureConfig, LoggingConfig
+
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+UNSUPPORTED_OPTIONS = (
+    "autoscaling_config",
+    "request_router_config",
+    "gang_scheduling_config",
+    "deployment_actors",
+    "placement_group_bundles",
+    "placement_group_strategy",
+    "placement_group_bundle_label_selector",
+    "max_replicas_per_node",
+)
+"""Options of Ray Serve that this version knows by name and refuses (docs/compat.md)."""
+
+_ACTOR_OPTIONS = (
+    "accelerator_type",
+    "memory",
+    "num_cpus",
+    "num_gpus",
+    "resources",
+    "runtime_env",
+    "label_selector",
+    "fallback_strategy",
+)
+
+
+class RuntimeEnv(SpecModel):
+    """Environment of a replica process: variables and working directory. Nothing is installed."""
+
+    env_vars: dict[str, str] = Field(default_factory=dict)
+    working_dir: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_installs(cls, value: Any) -> Any:
+        if isinstance(value, dict) and (unknown := sorted(set(value) - {"env_vars", "working_dir"})):
+            raise ValueError(
+                f"runtime_env keys {unknown} are not supported; supported: env_vars, working_dir"
+            )
+        return value
+
+
+class ReplicaResources(SpecModel):
+    """What one replica occupies. GPUs, memory and custom resources are strict, CPUs are a hint on one machine."""
+
+    num_cpus: Amount = Field(default=1.0, json_schema_extra={"unit": "cores"})
+    num_gpus: Amount = Field(default=0.0, json_schema_extra={"unit": "GPUs"})
+    memory: Amount = Field(default=0.0, json_schema_extra={"unit": "bytes"})
+    resources: dict[str, Amount] = Field(default_factory=dict)
+    accelerator_type: str | None = None
+    runtime_env: RuntimeEnv | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if unknown := sorted(str(key) for key in value if key not in _ACTOR_OPTIONS):
+            raise ValueError(
+                f"ray_actor_options keys {unknown} are not allowed; allowed: {sorted(_ACTOR_OPTIONS)}"
+            )
+        for later in ("label_selector", "fallback_strategy"):
+            if value.get(later):
+                raise ValueError(f"ray_actor_options[{later!r}] is not supported yet")
+        dropped = ("label_selector", "fallback_strategy")
+        # None means "not given", as in Ray.
+        return {key: item for key, item in value.items() if item is not None and key not in dropped}
+
+    @field_validator("num_gpus")
+    @classmethod
+    def _check_gpus(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError(f"num_gpus above 1 must be a whole number, got {value}")
+        return value
+
+    @field_validator("resources")
+    @classmethod
+    def _check_resources(cls, value: dict[str, float]) -> dict[str, float]:
+        if reserved := sorted(set(value) & {"CPU", "GPU", "memory"}):
+            raise ValueError(f"resources may not name {reserved}: use num_cpus, num_gpus or memory")
+        return value
+
+
+class DeploymentSpec(SpecModel):
+    """A deployment as its user declared it. `model_fields_set` holds the options that were given."""
+
+    name: str = option(..., Effect.RESTART, min_length=1)
+    num_replicas: StrictInt = option(1, Effect.SCALE, unit="replicas", ge=1)
+    max_ongoing_requests: StrictInt = option(5, Effect.RECONFIGURE, unit="requests", ge=1)
+    max_queued_requests: StrictInt = option(-1, Effect.NONE, unit="requests", ge=-1)
+    user_config: Any = option(None, Effect.RECONFIGURE)
+    ray_actor_options: ReplicaResources = option(ReplicaResources(), Effect.RESTART)
+    backpressure_config: BackpressureConfig | None = option(None, Effect.NONE)
+    graceful_shutdown_wait_loop_s: float = option(
+        2.0, Effect.RECONFIGURE, unit="s", ge=0, allow_inf_nan=False
+    )
+    graceful_shutdown_timeout_s: float = option(20.0, Effect.NONE, unit="s", ge=0, allow_inf_nan=False)
+    health_check_period_s: float = option(10.0, Effect.NONE, unit="s", gt=0, allow_inf_nan=False)
+    health_check_timeout_s: float = option(30.0, Effect.NONE, unit="s", gt=0, allow_inf_nan=False)
+    logging_config: LoggingConfig | None = option(None, Effect.RECONFIGURE)
+    max_constructor_retry_count: StrictInt = option(20, Effect.NONE, unit="attempts", ge=1)
+    rolling_update_percentage: float = option(0.2, Effect.NONE, unit="fraction", gt=0, le=1)
+    max_surge_percent: StrictInt = option(0, Effect.NONE, unit="percent", ge=0, le=100)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unsupported(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if value.get("version") is not None:
+            raise ValueError("version cannot be set: code versions are internal")
+        for name in UNSUPPORTED_OPTIONS:
+            if value.get(name) is not None:
+                raise ValueError(f"{name} is not supported yet (docs/compat.md)")
+        if value.get("num_replicas") == "auto":
+            raise ValueError(
+                'num_replicas="auto" needs autoscaling, which is not supported yet (docs/compat.md)'
+            )
+        # None for these means "the default", as in Ray; for the other options None is refused by their types.
+        silent = {*UNSUPPORTED_OPTIONS, "version"}
+        if value.get("num_replicas", 1) is None:
+            silent.add("num_replicas")
+        if value.get("ray_actor_options", 1) is None:
+            silent.add("ray_actor_options")
+        return {key: item for key, item in value.items() if key not in silent}
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        if "#" in value:
+            raise ValueError(f"deployment name {value!r} may not contain '#'")
+        return value
+
+    @field_validator("max_queued_requests")
+    @classmethod
+    def _check_queue(cls, value: int) -> int:
+        if value == 0:
+            raise ValueError("max_queued_requests must be -1 (no limit) or at least 1")
+        return value
+
+    @field_validator("user_config")
+    @classmethod
+    def _check_user_config(cls, value: Any) -> Any:
+        try:
+            return json.loads(json.dumps(value))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"user_config must be JSON-serialisable: {error}") from None
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Names of the options that the user set, as opposed to defaults."""
+        return frozenset(self.model_fields_set)

@@ -1,0 +1,158 @@
+"""Options of the instance and of its parts: HTTP, gRPC, logging, back-pressure, controller, where proxies run.
+
+Unknown fields are refused everywhere: a misspelt option that is silently ignored costs its user hours.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from enum import StrEnum
+from typing import Any, Literal, Self
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from eagleray.spec.base import SpecModel
+
+# Attributes that every LogRecord has by itself; `additional_log_standard_attrs` may name these only.
+_LOG_RECORD_ATTRS = frozenset(
+    logging.LogRecord("", 0, "", 0, "", (), None).__dict__.keys() | {"message", "asctime"}
+)
+
+
+class ProxyLocation(StrEnum):
+    """Where HTTP proxies run. On one machine `HeadOnly` and `EveryNode` are the same."""
+
+    Disabled = "Disabled"
+    HeadOnly = "HeadOnly"
+    EveryNode = "EveryNode"
+
+    @classmethod
+    def parse(cls, value: object) -> ProxyLocation:
+        """Reads a `proxy_location`: None means every node. TypeError / ValueError for anything else unknown."""
+        if value is None:
+            return cls.EveryNode
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, str):
+            raise TypeError(f"proxy_location must be a str or ProxyLocation, got {type(value).__name__}.")
+        if value == "NoServer":
+            return cls.Disabled
+        try:
+            return cls(value)
+        except ValueError:
+            names = ", ".join(member.value for member in cls)
+            raise ValueError(f"proxy_location {value!r} is unknown; choose one of {names}.") from None
+
+
+class HTTPOptions(SpecModel):
+    """How the HTTP proxy listens and how long it waits. `host=None` starts no proxy."""
+
+    host: str | None = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    root_url: str = ""
+    root_path: str = ""
+    request_timeout_s: float | None = Field(None, gt=0)
+    keep_alive_timeout_s: float = Field(90, gt=0)
+    ssl_keyfile: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile_password: str | None = None
+    ssl_ca_certs: str | None = None
+    location: ProxyLocation | None = None
+    middlewares: list[Any] = Field(default_factory=list)
+    num_cpus: int = 0
+
+    @field_validator("root_path")
+    @classmethod
+    def _check_root_path(cls, value: str) -> str:
+        if value and not value.startswith("/"):
+            raise ValueError(f"root_path must start with '/', got {value!r}")
+        return value.rstrip("/")
+
+    @field_validator("location", mode="before")
+    @classmethod
+    def _read_location(cls, value: object) -> object:
+        if value is None:
+            return None
+        warnings.warn(
+            "HTTPOptions.location is deprecated: use proxy_location.", DeprecationWarning, stacklevel=2
+        )
+        return ProxyLocation.parse(value)
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Self:
+        if bool(self.ssl_keyfile) != bool(self.ssl_certfile):
+            raise ValueError("ssl_keyfile and ssl_certfile must be given together")
+        if self.middlewares:
+            raise ValueError(
+                "middlewares are not supported: add them to the ASGI app of the ingress deployment"
+            )
+        if self.num_cpus:
+            raise ValueError("num_cpus must be 0: the proxy is not scheduled by CPU")
+        return self
+
+
+class BackpressureConfig(SpecModel):
+    """What a client gets when the queue is full: 503 or 429, with `Retry-After` when `retry_after_s` is given."""
+
+    status_code: Literal[503, 429] = 503
+    retry_after_s: float | None = Field(None, ge=0)
+
+    @field_validator("retry_after_s")
+    @classmethod
+    def _check_finite(cls, value: float | None) -> float | None:
+        if value is not None and not math.isfinite(value):
+            raise ValueError("retry_after_s must be finite")
+        return value
+
+
+class EncodingType(StrEnum):
+    """How log records are written."""
+
+    TEXT = "TEXT"
+    JSON = "JSON"
+
+
+class LoggingConfig(SpecModel):
+    """Logging of replicas; the most specific one wins: deployment, then application, then instance."""
+
+    encoding: EncodingType = EncodingType.TEXT
+    log_level: str = "INFO"
+    logs_dir: str | None = None
+    enable_access_log: bool = True
+    additional_log_standard_attrs: list[str] = Field(default_factory=list)
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _read_level(cls, value: object) -> object:
+        levels = logging.getLevelNamesMapping()
+        if isinstance(value, int) and not isinstance(value, bool):
+            name = logging.getLevelName(value)
+            if name in levels:
+                return name
+        elif isinstance(value, str) and value in levels:
+            return value
+        raise ValueError(
+            f"unknown log level {value!r}; choose one of {sorted(levels)} (upper case) or its number"
+        )
+
+    @field_validator("additional_log_standard_attrs")
+    @classmethod
+    def _check_attrs(cls, value: list[str]) -> list[str]:
+        unknown = sorted(set(value) - _LOG_RECORD_ATTRS)
+        if unknown:
+            raise ValueError(f"unknown LogRecord attributes {unknown}; known: {sorted(_LOG_RECORD_ATTRS)}")
+        return list(dict.fromkeys(value))
+
+
+class _ControllerEnv(SpecModel):
+    env_vars: dict[str, str] = Field(default_factory=dict)
+
+
+class ControllerOptions(SpecModel):
+    """Environment variables of the controller process; nothing else may be given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runtime_env: _ControllerEnv = _ControllerEnv()
