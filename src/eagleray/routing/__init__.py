@@ -1,9 +1,9 @@
 """Which replica gets a request: the routing table, the router, its policies, admission."""
 
-from .call import RoutedCall
-from .router import Router
-from .subscription import Subscription
-from .table import DeploymentEntry, ReplicaEntry, Route, RouteMatcher, RoutingTable
+from eagleray.routing.call import RoutedCall
+from eagleray.routing.router import Router
+from eagleray.routing.subscription import Subscription
+from eagleray.routing.table import DeploymentEntry, ReplicaEntry, Route, RouteMatcher, RoutingTable
 
 __all__ = [
     "DeploymentEntry",

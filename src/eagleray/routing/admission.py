@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..base.errors import BackPressureError, DeploymentUnavailableError, EaglerayError
-from ..base.ids import DeploymentID
-from .table import DeploymentEntry
+from eagleray.base.errors import BackPressureError, DeploymentUnavailableError, EaglerayError
+from eagleray.base.ids import DeploymentID
+from eagleray.routing.table import DeploymentEntry
 
 
 def refusal(entry: DeploymentEntry | None, queued: int, has_replicas: bool) -> EaglerayError | None:

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..base.errors import (
+from eagleray.base.errors import (
     EaglerayError,
     ReplicaDiedError,
     ReplicaUnavailableError,
     RequestCancelledError,
     RequestTimeoutError,
 )
-from ..rpc.client import CallHandler, ClientStream
-from ..wire.messages import DRAINING, REJECTED, USER, CallHead, ErrorHead, ReplyHead
+from eagleray.rpc.client import CallHandler, ClientStream
+from eagleray.wire.messages import DRAINING, REJECTED, USER, CallHead, ErrorHead, ReplyHead
 
 if TYPE_CHECKING:
-    from .pool import Pool, Target
+    from eagleray.routing.pool import Pool, Target
 
 NEW, QUEUED, SENT, ABANDONED, DONE = range(5)
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from ..base.errors import DeploymentUnavailableError, EaglerayError
-from ..base.ids import DeploymentID
-from ..rpc.client import Client
-from . import admission
-from .call import DONE, QUEUED, SENT, RoutedCall
-from .policies import power_of_two
-from .table import DeploymentEntry, ReplicaEntry
+from eagleray.base.errors import DeploymentUnavailableError, EaglerayError
+from eagleray.base.ids import DeploymentID
+from eagleray.rpc.client import Client
+from eagleray.routing import admission
+from eagleray.routing.call import DONE, QUEUED, SENT, RoutedCall
+from eagleray.routing.policies import power_of_two
+from eagleray.routing.table import DeploymentEntry, ReplicaEntry
 
 
 class Target:

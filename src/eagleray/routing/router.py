@@ -10,12 +10,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from ..base.errors import EaglerayError, NotRunningError
-from ..base.tasks import Tasks
-from ..rpc.client import Client
-from .call import RoutedCall
-from .pool import Pool, Target
-from .table import RouteMatcher, RoutingTable
+from eagleray.base.errors import EaglerayError, NotRunningError
+from eagleray.base.tasks import Tasks
+from eagleray.rpc.client import Client
+from eagleray.routing.call import RoutedCall
+from eagleray.routing.pool import Pool, Target
+from eagleray.routing.table import RouteMatcher, RoutingTable
 
 logger = logging.getLogger("eagleray.routing")
 

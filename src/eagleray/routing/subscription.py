@@ -12,13 +12,13 @@ import logging
 
 import msgspec
 
-from ..base.errors import EaglerayError
-from ..base.ids import new_unique_id
-from ..base.tasks import Tasks
-from ..rpc.client import Client
-from ..wire.control import Ack, Empty, Watch
-from .router import Router
-from .table import decode_table
+from eagleray.base.errors import EaglerayError
+from eagleray.base.ids import new_unique_id
+from eagleray.base.tasks import Tasks
+from eagleray.rpc.client import Client
+from eagleray.wire.control import Ack, Empty, Watch
+from eagleray.routing.router import Router
+from eagleray.routing.table import decode_table
 
 logger = logging.getLogger("eagleray.routing")
 

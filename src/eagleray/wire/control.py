@@ -160,6 +160,8 @@ class BuilderLaunch(Message):
     name: str = "default"
     route_prefix: str | None = "/"
     sys_path: list[str] = []
+    reload: bool = False
+    """Versions are digests of the code (`serve.fingerprint`), so that only what changed restarts; else random."""
     logs_dir: str = ""
 
 
