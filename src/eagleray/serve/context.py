@@ -1,0 +1,177 @@
+"""Who am I: the replica this code runs in, the request it serves, and the runtime that carries its handle calls.
+
+A request's context lives in a ContextVar, so it follows user code into tasks and threads; child calls copy its
+request id from it and are cancelled with it. The process part is the one piece of global state of the public API,
+because `serve.run` and `pickle.loads(handle)` are process-wide by nature; it holds references and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from eagleray.base.errors import EaglerayError
+from eagleray.base.ids import ReplicaID
+
+if TYPE_CHECKING:
+    from eagleray.serve.runtime import Runtime
+
+
+class Child(Protocol):
+    """A call that a request has made and that ends with it."""
+
+    def abandon(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class ReplicaRank:
+    """Numbers of a replica: among all, of its node among the nodes, and on its node."""
+
+    rank: int = 0
+    node_rank: int = 0
+    local_rank: int = 0
+
+
+@dataclass
+class ReplicaContext:
+    """The replica that this code runs in. `servable_object` is the live instance, or the function."""
+
+    replica_id: ReplicaID
+    servable_object: Any = None
+    rank: ReplicaRank = field(default_factory=ReplicaRank)
+    world_size: int = 1
+    code_version: str = ""
+    gang_context: None = None
+    _deployment_config: Any = None
+
+    @property
+    def app_name(self) -> str:
+        return self.replica_id.deployment_id.app_name
+
+    @property
+    def deployment(self) -> str:
+        return self.replica_id.deployment_id.name
+
+    @property
+    def replica_tag(self) -> str:
+        return self.replica_id.unique_id
+
+
+class RequestContext:
+    """One request while it runs. `deadline` is CLOCK_MONOTONIC seconds, 0 for none.
+
+    `children` holds the handle calls in flight under this request; it is None where nobody tracks them (outside a
+    replica, and after the request has ended, so that detached work is left alone).
+    """
+
+    __slots__ = (
+        "_internal_request_id",
+        "app_name",
+        "cancel_on_parent_request_cancel",
+        "cancelled",
+        "children",
+        "deadline",
+        "grpc_context",
+        "is_http_request",
+        "multiplexed_model_id",
+        "request_id",
+        "route",
+        "session_id",
+        "traceparent",
+    )
+
+    def __init__(
+        self,
+        request_id: str = "",
+        route: str = "",
+        app_name: str = "",
+        *,
+        deadline: float = 0.0,
+        traceparent: str = "",
+        multiplexed_model_id: str = "",
+        session_id: str = "",
+        is_http_request: bool = False,
+        children: set[Child] | None = None,
+    ) -> None:
+        self.request_id = request_id
+        self._internal_request_id = request_id
+        self.route = route
+        self.app_name = app_name
+        self.deadline = deadline
+        self.traceparent = traceparent
+        self.multiplexed_model_id = multiplexed_model_id
+        self.session_id = session_id
+        self.is_http_request = is_http_request
+        self.grpc_context = None
+        self.cancel_on_parent_request_cancel = True
+        self.children = children
+        self.cancelled = False
+
+    def cancel_children(self) -> None:
+        """Cancels all calls in flight under this request and those it may still make. On the loop of the runtime."""
+        self.cancelled = True
+        for child in list(self.children or ()):
+            child.abandon()
+
+    def finish(self) -> None:
+        """The request has been answered: calls that still run under it are detached."""
+        self.children = None
+
+
+NO_REQUEST = RequestContext()
+"""What code outside any request sees; never written to."""
+
+_serve_request_context: ContextVar[RequestContext] = ContextVar("eagleray_request", default=NO_REQUEST)
+"""Set by the replica around user code. Ray Serve's name, because programs import it."""
+
+current_request = _serve_request_context.get
+"""The context of the request that this code serves, or `NO_REQUEST`."""
+
+
+def _get_serve_request_context() -> RequestContext:
+    """Ray Serve's name for `current_request`."""
+    return _serve_request_context.get()
+
+
+class _Process:
+    """What this process is: set by the replica worker, or by `serve.start` in a driver."""
+
+    __slots__ = ("find_runtime", "replica", "runtime")
+
+    def __init__(self) -> None:
+        self.runtime: Runtime | None = None
+        self.replica: ReplicaContext | None = None
+        self.find_runtime: Callable[[], Runtime] | None = None
+
+
+process = _Process()
+
+
+def install(runtime: Runtime | None, replica: ReplicaContext | None = None) -> None:
+    """Makes `runtime` the one that handles of this process use; `replica` is what `get_replica_context` returns."""
+    process.runtime = runtime
+    process.replica = replica
+
+
+def current_runtime() -> Runtime:
+    """The runtime of this process; attaches to the instance that the environment names when there is none yet.
+
+    Raises NotRunningError when no instance is to be found.
+    """
+    if process.runtime is not None:
+        return process.runtime
+    from eagleray.serve.instance import attach  # imports rpc and asyncio, which a mere @deployment does not need
+
+    return attach()
+
+
+def get_replica_context() -> ReplicaContext:
+    """The context of the replica that calls this; RayServeException outside a replica."""
+    if process.replica is None:
+        raise EaglerayError(
+            "`serve.get_replica_context()` may only be called from within a replica: in the constructor or a method "
+            "of a deployment."
+        )
+    return process.replica
