@@ -1,0 +1,82 @@
+"""A user's script that deploys and calls: `driver.py WORKLOAD DEPTH PORT ANSWERS_FD`.
+
+Ray Serve runs under it in all scenarios, Eagleray where calls come from a driver. It reads one command a line from
+standard input and writes one JSON answer a line to ANSWERS_FD:
+
+    deploy WORKLOAD DEPTH        replaces the application; {"ready": true}
+    handle OUTSTANDING SECONDS   awaits calls of a handle; {"calls", "seconds", "p50_ms", "p99_ms"}
+
+End of input ends it, orderly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+import serving
+
+NAME = "bench"
+
+
+def deploy(workload: str, depth: str) -> Any:
+    return serving.serve.run(getattr(serving, workload)({"depth": depth}), name=NAME, route_prefix="/")
+
+
+async def call(handle: Any, outstanding: int, seconds: float) -> dict[str, float]:
+    """Keeps `outstanding` calls awaited, each worker calling again at once; latencies in milliseconds."""
+    latencies: list[float] = []
+    clock = time.perf_counter
+    started = clock()
+    deadline = started + seconds
+
+    async def work() -> None:
+        before = clock()
+        while before < deadline:
+            await handle.answer.remote()
+            after = clock()
+            latencies.append(after - before)
+            before = after
+
+    await asyncio.gather(*(work() for _ in range(outstanding)))
+    elapsed = clock() - started
+    latencies.sort()
+    return {
+        "calls": len(latencies),
+        "seconds": elapsed,
+        "p50_ms": latencies[len(latencies) // 2] * 1000,
+        "p99_ms": latencies[len(latencies) * 99 // 100] * 1000,
+    }
+
+
+def main() -> None:
+    workload, depth, port, answers_fd = sys.argv[1:]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if os.environ.get("SERVE_IMPL") == "ray":
+        import ray
+
+        ray.init(address="local", _temp_dir=os.environ["BENCH_TEMP_DIR"])
+    serving.serve.start(http_options={"host": "127.0.0.1", "port": int(port)})
+    handle = deploy(workload, depth)
+    with os.fdopen(int(answers_fd), "w", buffering=1) as answers:
+        for line in sys.stdin:
+            match line.split():
+                case ["deploy", workload, depth]:
+                    serving.serve.delete(NAME)
+                    handle = deploy(workload, depth)
+                    answer: dict[str, float] = {"ready": True}
+                case ["handle", outstanding, seconds]:
+                    answer = asyncio.run(call(handle, int(outstanding), float(seconds)))
+                case _:
+                    sys.exit(f"unknown command {line!r}")
+            answers.write(json.dumps(answer) + "\n")
+    serving.serve.shutdown()
+
+
+if __name__ == "__main__":
+    main()

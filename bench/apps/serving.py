@@ -1,0 +1,89 @@
+"""The workloads in Ray Serve's API: the same code runs on Eagleray and, with `SERVE_IMPL=ray`, on Ray Serve.
+
+Every deployment takes 1,000 requests at once, because the default of 5 would measure the queue. Builders take the
+string arguments that both command lines pass (`depth=2`).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from fastapi import FastAPI
+from flower import Flower, Score, score
+from starlette.requests import Request
+from starlette.responses import Response
+
+if os.environ.get("SERVE_IMPL") == "ray":
+    from ray import serve
+else:
+    from eagleray import serve  # type: ignore[no-redef]
+
+OPTIONS: dict[str, Any] = {"max_ongoing_requests": 1000, "ray_actor_options": {"num_cpus": 0}}
+web = FastAPI()
+
+
+@serve.deployment(**OPTIONS)
+class Noop:
+    async def __call__(self, request: Request) -> str:
+        return "ok"
+
+    async def answer(self) -> str:
+        return "ok"
+
+
+@serve.deployment(**OPTIONS)
+class Echo:
+    async def __call__(self, request: Request) -> Response:
+        return Response(await request.body(), media_type="application/octet-stream")
+
+
+@serve.deployment(**OPTIONS)
+@serve.ingress(web)
+class Json:
+    @web.post("/score")
+    async def predict(self, flower: Flower) -> Score:
+        return score(flower)
+
+
+@serve.deployment(**OPTIONS)
+class Link:
+    """One further deployment of a chain: hands the text on, the last one answers it."""
+
+    def __init__(self, following: Any = None) -> None:
+        self.following = following
+
+    async def __call__(self, text: str) -> str:
+        return text if self.following is None else await self.following.remote(text)
+
+
+@serve.deployment(**OPTIONS)
+class Entry:
+    """HTTP entry of a chain."""
+
+    def __init__(self, following: Any = None) -> None:
+        self.following = following
+
+    async def __call__(self, request: Request) -> str:
+        return "ok" if self.following is None else await self.following.remote("ok")
+
+
+def noop(arguments: dict[str, str]) -> Any:
+    return Noop.bind()
+
+
+def json(arguments: dict[str, str]) -> Any:
+    return Json.bind()
+
+
+def echo(arguments: dict[str, str]) -> Any:
+    return Echo.bind()
+
+
+def chain(arguments: dict[str, str]) -> Any:
+    """`depth` deployments: the entry and depth - 1 links behind it, each bound with a handle to the next."""
+    following = None
+    for position in range(int(arguments["depth"]), 1, -1):
+        link = Link.options(name=f"Link{position}")
+        following = link.bind() if following is None else link.bind(following)
+    return Entry.bind() if following is None else Entry.bind(following)

@@ -1,0 +1,13 @@
+"""The systems beside each other, by the names that results and `--systems` use."""
+
+from __future__ import annotations
+
+from bench.systems.base import System
+from bench.systems.eagleray import Eagleray
+from bench.systems.mosec import Mosec
+from bench.systems.ray import RayDefault, RayTuned
+from bench.systems.uvicorn import Uvicorn, UvicornFastAPI
+
+SYSTEMS: dict[str, System] = {
+    system.name: system for system in (Uvicorn(), UvicornFastAPI(), Mosec(), RayDefault(), RayTuned(), Eagleray())
+}

@@ -1,0 +1,31 @@
+"""Eagleray: `eagleray run` for HTTP, apps/driver.py where a driver calls through a handle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.environments import ROOT
+from bench.load import Request
+from bench.systems.base import APPS, Launch, Workload, executable, http_request
+
+
+class Eagleray:
+    """The source of `checkout`, in the environment of this one: that is how two revisions are compared."""
+
+    environment = "eagleray"
+    start_s = 2.0
+
+    def __init__(self, checkout: Path = ROOT, name: str = "eagleray", title: str = "Eagleray") -> None:
+        self.checkout, self.name, self.title = checkout, name, title
+
+    def launch(self, workload: Workload, port: int, temp_dir: Path) -> Launch | None:
+        environment = {"PYTHONPATH": f"{self.checkout / 'src'}:{APPS}", "SERVE_IMPL": "eagleray"}
+        if workload.name == "handle":
+            program = [executable("eagleray", "python"), str(APPS / "driver.py"), "noop", "1", str(port)]
+            return Launch(program, environment, driver=True)
+        options = ["--host", "127.0.0.1", "--port", str(port), "--app-dir", str(APPS)]
+        command = [executable("eagleray", "eagleray"), "run", f"serving:{workload.name}", f"depth={workload.depth}"]
+        return Launch([*command, *options], environment)
+
+    def request(self, workload: Workload, size: int) -> Request:
+        return http_request(workload, size)
