@@ -1,0 +1,116 @@
+"""Which system the compatibility scripts run on, and how to start it: Eagleray, or Ray Serve with SERVE_IMPL=ray.
+
+The scripts import `serve` from here and use only the public API; expectations never depend on `ON_RAY`. Where
+Eagleray deliberately differs, the test says so with `differs(key)`, whose key names a row of docs/compat.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.compat.client import Reply, request
+
+NAME = os.environ.get("SERVE_IMPL", "eagleray")
+ON_RAY = NAME == "ray"
+ROOT = Path(__file__).parents[2]
+
+if ON_RAY:
+    # Ray's workers import what the driver pickled by reference; an instance that is told less also starts faster.
+    os.environ["PYTHONPATH"] = str(ROOT)
+    os.environ.update(
+        RAY_USAGE_STATS_ENABLED="0", RAY_prestart_worker_first_driver="0", RAY_enable_worker_prestart="0"
+    )
+
+
+def module(name: str = "") -> ModuleType:
+    """The system's `serve`, or its submodule `name`."""
+    root = {"ray": "ray.serve", "eagleray": "eagleray.serve"}[NAME]
+    return importlib.import_module(f"{root}.{name}" if name else root)
+
+
+serve = module()
+exceptions = module("exceptions")
+DeploymentHandle = module("handle").DeploymentHandle
+
+
+def differs(key: str) -> pytest.MarkDecorator:
+    """Marks a test that states Eagleray's own behaviour: row `key` of docs/compat.md. On Ray it is reported as xfail."""
+    return pytest.mark.xfail(ON_RAY, reason=f"Eagleray differs from Ray Serve on purpose: {key}", run=False)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class App:
+    """A deployed application: its ingress handle, and HTTP below its route prefix."""
+
+    def __init__(self, instance: Instance, name: str, prefix: str | None, handle: Any) -> None:
+        self.instance = instance
+        self.name = name
+        self.prefix = prefix
+        self.handle = handle
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """`handle.remote(...)`, waited for."""
+        return self.handle.remote(*args, **kwargs).result(timeout_s=20)
+
+    def get(self, path: str = "", **kwargs: Any) -> Reply:
+        return self.http("GET", path, **kwargs)
+
+    def http(self, method: str, path: str = "", **kwargs: Any) -> Reply:
+        prefix = "" if self.prefix in (None, "/") else self.prefix
+        return request(self.instance.port, method, f"{prefix}{path}" or "/", **kwargs)
+
+    def status(self) -> Any:
+        return serve.status().applications[self.name]
+
+
+class Instance:
+    """A running system with an HTTP port of its own."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._numbers = itertools.count(1)
+
+    def run(self, target: Any, name: str = "", route_prefix: str | None = "", **kwargs: Any) -> App:
+        """`serve.run` under a name and a route prefix that nobody else uses, unless they are given."""
+        name = name or f"app{next(self._numbers)}"
+        prefix = f"/{name}" if route_prefix == "" else route_prefix
+        return App(self, name, prefix, serve.run(target, name=name, route_prefix=prefix, **kwargs))
+
+    def get(self, path: str, **kwargs: Any) -> Reply:
+        return request(self.port, "GET", path, **kwargs)
+
+
+def prepare() -> None:
+    """What must run before `serve.start` and is not part of Serve: a Ray cluster, once per process."""
+    if ON_RAY:
+        import ray
+
+        if not ray.is_initialized():
+            ray.init(num_cpus=64, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+
+
+@contextmanager
+def running(**http_options: Any) -> Iterator[Instance]:
+    """An instance from `serve.start` to `serve.shutdown`."""
+    prepare()
+    port = http_options.setdefault("port", free_port())
+    serve.start(http_options=http_options)
+    try:
+        yield Instance(port)
+    finally:
+        serve.shutdown()
