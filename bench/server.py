@@ -11,9 +11,10 @@ import socket
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,6 +32,10 @@ class ServerError(RuntimeError):
     """A system did not start, answered wrongly, or could not be stopped."""
 
 
+class LeftBehind(UserWarning):
+    """A system did not end by itself: noted in the results, then killed."""
+
+
 @dataclass
 class Server:
     """A running system. `ready_s` counts from spawning the command to the first 200."""
@@ -41,7 +46,6 @@ class Server:
     log: Path
     answers: IO[str] | None
     ready_s: float = 0.0
-    orphans: list[str] = field(default_factory=list)
 
     def ask(self, command: str) -> dict[str, Any]:
         """Sends one command to apps/driver.py and waits for its answer."""
@@ -122,13 +126,13 @@ def serving(system: System, workload: Workload, size: int = 64) -> Iterator[Serv
                 server.ready_s = time.perf_counter() - started
                 yield server
             finally:
-                server.orphans = stop(server)
+                stop(server)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def stop(server: Server) -> list[str]:
-    """Ends the system orderly, then by force; returns the orphans that it would have left."""
+def stop(server: Server) -> None:
+    """Ends the system orderly, then by force; warns with LeftBehind about what did not end by itself."""
     if server.process.stdin is not None:
         try:
             server.process.stdin.close()
@@ -139,11 +143,14 @@ def stop(server: Server) -> list[str]:
     try:
         server.process.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
+        warnings.warn(LeftBehind(f"{server.system.name} ran on {STOP_TIMEOUT_S:.0f} s after SIGTERM"), stacklevel=2)
         server.process.kill()
         server.process.wait()
         processes.end_all(os.getpid(), 0.0)
-        return [f"{server.process.pid} did not end within {STOP_TIMEOUT_S:.0f} s of SIGTERM"]
-    return processes.end_all(os.getpid(), ORPHAN_GRACE_S)
+        return
+    orphans = processes.end_all(os.getpid(), ORPHAN_GRACE_S)
+    if orphans:
+        warnings.warn(LeftBehind(f"{server.system.name} left orphans: {', '.join(orphans)}"), stacklevel=2)
 
 
 def serving_each(system: System, workloads: list[Workload]) -> Iterator[tuple[Workload, Server]]:

@@ -1,0 +1,15 @@
+"""The scenarios, in the order in which they run."""
+
+from __future__ import annotations
+
+from bench.scenarios.base import Scenario
+from bench.scenarios.chain import Chain
+from bench.scenarios.cold import Cold
+from bench.scenarios.handle import Handle
+from bench.scenarios.json import Json
+from bench.scenarios.noop import Noop
+from bench.scenarios.payload import Payload
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario for scenario in (Noop(), Json(), Chain(), Handle(), Payload(), Cold())
+}
