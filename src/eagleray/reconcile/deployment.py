@@ -1,0 +1,251 @@
+"""Brings the instances of one deployment to its target: start what is missing, replace, reconfigure, drain, check.
+
+New replicas come first, and old ones go as new ones are up, so that capacity never falls below the target; only when
+resources leave no room for a new one does an old one go first. An update that was given up keeps the old ones.
+"""
+
+from __future__ import annotations
+
+from eagleray.reconcile import commands as c
+from eagleray.reconcile import events as e
+from eagleray.reconcile.commands import Plan
+from eagleray.reconcile.instance import COUNTED, LISTED, Instance, InstanceRow, InstanceState, Trigger
+from eagleray.reconcile.lifecycle import retry_at
+from eagleray.reconcile.placement import Allocation, Shortage, place
+from eagleray.reconcile.target import Target
+from eagleray.reconcile.world import Deployment, World
+
+SIGTERM, SIGKILL = 15, 9
+
+DRAIN_GRACE_S = 2.0
+"""Beyond its own time-out a draining replica gets this long to report and to run `__del__`."""
+
+STOP_GRACE_S = 2.0
+"""From SIGTERM to SIGKILL for a process that has drained."""
+
+_S = InstanceState
+
+
+def reconcile_deployment(world: World, key: str, now: float) -> Plan:
+    plan = Plan()
+    deployment = world.deployments.get(key)
+    instances = world.instances_of(key)
+    for instance in instances:
+        _order(plan, instance, deployment, now)
+    if deployment is None:
+        _retire(plan, instances)
+    elif deployment.target is None:
+        if not instances:
+            plan.events.append(e.DeploymentGone(key))
+        elif not _has_callers(world, key):
+            _retire(plan, instances)
+    else:
+        _converge(plan, world, deployment, deployment.target, instances, now)
+    return plan
+
+
+# ---- single instances ---------------------------------------------------------------------------------------------
+
+
+def _order(plan: Plan, instance: Instance, deployment: Deployment | None, now: float) -> None:
+    """Gives the order of the instance's state, once; watches its deadline and its health."""
+    ref, state = instance.row.ref, instance.state
+    if instance.due_at is not None:
+        if now >= instance.due_at:
+            plan.events.append(e.Happened(ref, Trigger.OVERDUE))
+            return
+        plan.wake(instance.due_at)
+    if instance.ordered is not state:
+        _order_state(plan, instance, deployment)
+    if state in LISTED and instance.check_at is not None and not instance.checking:
+        target = deployment.target_of(instance.row.version) if deployment is not None else None
+        if target is not None and now >= instance.check_at:
+            plan.events.append(e.CheckBegun(ref))
+            plan.commands.append(c.CheckHealth(ref, target.health_check_timeout_s))
+        elif target is not None:
+            plan.wake(instance.check_at)
+
+
+def _order_state(plan: Plan, instance: Instance, deployment: Deployment | None) -> None:
+    ref, state = instance.row.ref, instance.state
+    command: c.Command | None = None
+    within: float | None = None
+    if state is _S.STARTING:
+        command = c.GreetInstance(ref) if instance.is_born else c.StartInstance(ref)
+    elif state is _S.RECOVERING:
+        command = c.GreetInstance(ref)
+    elif state is _S.DRAINING:
+        target = deployment.target_of(instance.row.version) if deployment is not None else None
+        # An option that no replica is told: the newest value counts, also for replicas that started before.
+        timeout = (target or instance.row).graceful_shutdown_timeout_s
+        command, within = c.DrainInstance(ref, timeout), timeout + (DRAIN_GRACE_S if timeout else 0.0)
+    elif state is _S.STOPPING:
+        command, within = c.StopInstance(ref, SIGTERM), STOP_GRACE_S
+    elif state is _S.KILLING:
+        command = c.StopInstance(ref, SIGKILL)
+    if command is not None:
+        plan.events.append(e.Ordered(ref, within))
+        plan.commands.append(command)
+
+
+def _retire(plan: Plan, instances: list[Instance], reason: str = "") -> None:
+    plan.events += [
+        e.Happened(one.row.ref, Trigger.RETIRE, reason) for one in instances if one.state in COUNTED
+    ]
+
+
+def _has_callers(world: World, key: str) -> bool:
+    """Whether replicas that go too hold handles of this deployment, unless it calls theirs in turn."""
+    callees = _reach(world, key)
+    return any(
+        key in instance.row.children
+        for other, deployment in world.deployments.items()
+        if deployment.target is None and other not in callees
+        for instance in world.instances_of(other)
+    )
+
+
+def _reach(world: World, key: str) -> set[str]:
+    """The deployment and all that it calls, directly or not."""
+    seen, todo = {key}, [key]
+    while todo:
+        called = {child for instance in world.instances_of(todo.pop()) for child in instance.row.children}
+        todo += called - seen
+        seen |= called
+    return seen
+
+
+# ---- the deployment -------------------------------------------------------------------------------------------------
+
+
+def _converge(
+    plan: Plan, world: World, deployment: Deployment, target: Target, instances: list[Instance], now: float
+) -> None:
+    counted = [one for one in instances if one.state in COUNTED]
+    current = [one for one in counted if one.row.version == target.version]
+    old = [one for one in counted if one.row.version != target.version]
+    up = [one for one in current if one.is_listed]
+    if deployment.row.rollout.halted:
+        _hold(plan, world, deployment, current, old, now)
+        return
+    _retire(plan, [one for one in old if one.state is _S.STARTING], "superseded")
+    old = [one for one in old if one.is_listed]
+    surplus = len(current) - target.num_replicas
+    if surplus > 0:
+        _retire(plan, _least_needed(current)[:surplus])
+        return
+    if surplus < 0:
+        _start(plan, world, deployment, target, -surplus, current, old, now)
+    spare = len(old) + len(up) - target.num_replicas
+    if spare > 0:
+        _retire(plan, _least_needed(old)[:spare], "superseded")
+    _reconfigure(plan, target, current)
+    has_converged = (
+        len(current) == target.num_replicas
+        and not old
+        and all(one.state is _S.RUNNING and one.row.config == target.config for one in current)
+    )
+    rollout = deployment.row.rollout
+    if has_converged and (not rollout.reached or rollout.problem or deployment.row.stable != target):
+        plan.events.append(e.Reached(target.key))
+
+
+def _hold(
+    plan: Plan, world: World, deployment: Deployment, current: list[Instance], old: list[Instance], now: float
+) -> None:
+    """The update was given up: its version is not started again, and the last good target keeps the strength."""
+    stable, target = deployment.row.stable, deployment.target
+    if stable is None or target is None or stable.version != target.version:
+        _retire(plan, [one for one in current if one.state is _S.STARTING], "the update was given up")
+        current = [one for one in current if one.is_listed]
+    missing = stable.num_replicas - len(current) - len(old) if stable is not None else 0
+    if stable is not None and missing > 0:
+        _start(plan, world, deployment, stable, missing, current + old, [], now)
+
+
+def _start(
+    plan: Plan,
+    world: World,
+    deployment: Deployment,
+    target: Target,
+    missing: int,
+    current: list[Instance],
+    old: list[Instance],
+    now: float,
+) -> None:
+    at = retry_at(deployment, target.num_replicas)
+    if now < at:
+        plan.wake(at)
+        return
+    held = world.allocations()
+    ranks = {one.row.rank for one in current}
+    for offset in range(missing):
+        found = place(world.supply, held, target.demand)
+        if isinstance(found, Shortage):
+            _make_room(plan, world, target, old)
+            return
+        rank = next(number for number in range(target.num_replicas) if number not in ranks)
+        ranks.add(rank)
+        held.append(found)
+        plan.events.append(e.Planned(_new_row(world, target, found, rank, offset)))
+
+
+def _new_row(world: World, target: Target, allocation: Allocation, rank: int, offset: int) -> InstanceRow:
+    unique_id = world.next_id(offset)
+    return InstanceRow(
+        ref=f"{target.kind}-{unique_id}",
+        owner=target.key,
+        unique_id=unique_id,
+        version=target.version,
+        config=target.config,
+        allocation=allocation,
+        rank=rank,
+        children=target.children,
+        graceful_shutdown_timeout_s=target.graceful_shutdown_timeout_s,
+    )
+
+
+def _make_room(plan: Plan, world: World, target: Target, old: list[Instance]) -> None:
+    """Lets as many old replicas go as one new one needs, unless what goes already is enough or all would not be."""
+    leaving = [ref for ref, one in world.owned.get(target.key, {}).items() if one.state not in COUNTED]
+    if not isinstance(place(world.supply, world.allocations(leaving), target.demand), Shortage):
+        return
+    victims: list[Instance] = []
+    for one in _least_needed(old):
+        victims.append(one)
+        gone = [*leaving, *(victim.row.ref for victim in victims)]
+        if not isinstance(place(world.supply, world.allocations(gone), target.demand), Shortage):
+            _retire(plan, victims, "its resources are needed by its successor")
+            old[:] = [other for other in old if other not in victims]
+            return
+
+
+def _reconfigure(plan: Plan, target: Target, current: list[Instance]) -> None:
+    """Tells replicas the new configuration, a batch at a time, because each is busy while it takes it in."""
+    batch = max(int(target.rolling_update_percentage * target.num_replicas), 1)
+    room = batch - sum(one.state is _S.UPDATING for one in current)
+    stale = [one for one in current if one.state is _S.RUNNING and one.row.config != target.config]
+    for one in stale[: max(room, 0)]:
+        plan.events.append(e.ReconfigureDecided(one.row.ref, target.config))
+        plan.commands.append(c.ReconfigureInstance(one.row.ref, one.row.config, target.config))
+
+
+def _least_needed(instances: list[Instance]) -> list[Instance]:
+    """Those that are not up first, then from the highest rank down, so that ranks stay dense."""
+    return sorted(instances, key=lambda one: (one.is_listed, -one.row.rank))
+
+
+def shortage_of(world: World, deployment: Deployment) -> str:
+    """What a replica that should be there lacks, or nothing."""
+    target = deployment.target
+    if target is None or deployment.row.rollout.halted:
+        return ""
+    counted = [
+        one
+        for one in world.instances_of(target.key)
+        if one.state in COUNTED and one.row.version == target.version
+    ]
+    if len(counted) >= target.num_replicas:
+        return ""
+    found = place(world.supply, world.allocations(), target.demand)
+    return found.text if isinstance(found, Shortage) else ""

@@ -1,0 +1,156 @@
+"""What can happen to the world: reports from outside, requests of users, and decisions that a plan has made."""
+
+from __future__ import annotations
+
+import msgspec
+
+from eagleray.reconcile.instance import InstanceRow, Trigger
+from eagleray.reconcile.placement import Supply
+from eagleray.reconcile.target import RunningConfig, Target
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Base of all events."""
+
+
+# ---- requests ---------------------------------------------------------------------------------------------------
+
+
+class BuildRequest(Event, frozen=True, omit_defaults=True):
+    """An application to be imported in a child; `args` is JSON."""
+
+    import_path: str
+    args: str = "{}"
+    route_prefix: str | None = "/"
+    sys_path: tuple[str, ...] = ()
+    reload: bool = False
+
+
+class Deployed(Event, frozen=True):
+    """An application was accepted: it replaces the one of the same name. `at` is wall time, for people."""
+
+    name: str
+    spec: str
+    at: float
+
+
+class ImportRequested(Event, frozen=True):
+    """An application was accepted that has yet to be built; a former one of the name serves on meanwhile."""
+
+    name: str
+    request: BuildRequest
+    at: float
+
+
+class Built(Event, frozen=True):
+    """A build of `generation` has given this spec (`ApplicationSpec` as JSON)."""
+
+    name: str
+    generation: int
+    spec: str
+
+
+class BuildFailed(Event, frozen=True):
+    """The build of `generation` failed; `error` is for the user."""
+
+    name: str
+    generation: int
+    error: str
+
+
+class DeleteRequested(Event, frozen=True):
+    names: tuple[str, ...]
+
+
+class ShutdownRequested(Event, frozen=True):
+    """Applications go, callers first, then proxies, then the instance."""
+
+
+class ProxyWanted(Event, frozen=True):
+    """The system deployment's target; None: proxies go."""
+
+    target: Target | None
+
+
+class SupplyKnown(Event, frozen=True):
+    supply: Supply
+
+
+# ---- reports ------------------------------------------------------------------------------------------------------
+
+
+class Happened(Event, frozen=True):
+    """`trigger` reached instance `ref`; `reason` is for people."""
+
+    ref: str
+    trigger: Trigger
+    reason: str = ""
+
+
+class Born(Event, frozen=True):
+    """The engine has started the process."""
+
+    ref: str
+    pid: int
+    http_address: tuple[str, int] | None = None
+
+
+class HealthChecked(Event, frozen=True):
+    """`error` is empty, or why the check failed (time-outs among it)."""
+
+    ref: str
+    error: str = ""
+
+
+class Adopted(Event, frozen=True):
+    """What a new controller found alive: refs and pids."""
+
+    alive: dict[str, int]
+
+
+# ---- decisions ----------------------------------------------------------------------------------------------------
+
+
+class Planned(Event, frozen=True):
+    """A new instance; its row is durable before its process is started."""
+
+    row: InstanceRow
+
+
+class ReconfigureDecided(Event, frozen=True):
+    ref: str
+    config: RunningConfig
+
+
+class Ordered(Event, frozen=True):
+    """The order of the instance's present state has been given; OVERDUE after `within_s`, None: never."""
+
+    ref: str
+    within_s: float | None = None
+
+
+class CheckBegun(Event, frozen=True):
+    ref: str
+
+
+class Reached(Event, frozen=True):
+    """The deployment has converged on its target."""
+
+    key: str
+
+
+class DeploymentGone(Event, frozen=True):
+    key: str
+
+
+class BuildBegun(Event, frozen=True):
+    name: str
+    generation: int
+
+
+class ApplicationGone(Event, frozen=True):
+    name: str
+
+
+class Ended(Event, frozen=True):
+    """Nothing is left: the order to end the instance has been given."""

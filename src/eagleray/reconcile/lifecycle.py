@@ -1,0 +1,205 @@
+"""Events of single instances: each moves one instance through the table and tells its deployment what that means.
+
+Reports may come late: for an instance that is gone they change nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from eagleray.reconcile import events as e
+from eagleray.reconcile.instance import LISTED, Instance, InstanceState, Trigger
+from eagleray.reconcile.rollout import (
+    STABLE_S,
+    Rollout,
+    after_death,
+    after_start_failure,
+    after_up,
+    crash_delay_s,
+)
+from eagleray.reconcile.target import Target
+
+if TYPE_CHECKING:
+    from eagleray.reconcile.world import Deployment, World
+
+HEALTH_MISSES = 3
+"""Failed health checks in a row after which a replica is replaced (surface 6.4)."""
+
+FORGET_S = 60.0
+"""Quick deaths further apart than this are no crash loop."""
+
+_CRASHES = frozenset((Trigger.FAILED, Trigger.REJECTED, Trigger.LOST, Trigger.EXITED))
+
+
+def happened(world: World, event: e.Happened, now: float) -> set[str]:
+    instance = world.instances.get(event.ref)
+    if instance is None:
+        return set()
+    before = instance.state
+    if not instance.fire(event.trigger, event.reason):
+        return set()
+    owner = instance.row.owner
+    deployment = world.deployments.get(owner)
+    if event.trigger is Trigger.READY:
+        _came_up(world, instance, deployment, now)
+    elif event.trigger is Trigger.RECONFIGURED:
+        instance.row = msgspec.structs.replace(
+            instance.row, config=instance.next_config or instance.row.config
+        )
+    elif event.trigger is Trigger.REFUSED and deployment is not None:
+        _refused(world, instance, deployment, event.reason)
+    elif deployment is not None and event.trigger in _CRASHES:
+        _crashed(world, instance, deployment, before, event.reason, now)
+    world.put_instance(instance)
+    if instance.state is InstanceState.STOPPED:
+        # Callers that are gone let their callees go, and what was held may be what another deployment waits for.
+        return {owner, *world.deployments, *_system(world)}
+    return {owner}
+
+
+def born(world: World, event: e.Born, now: float) -> set[str]:
+    instance = world.instances.get(event.ref)
+    if instance is None:
+        return set()
+    instance.is_born = True
+    instance.row = msgspec.structs.replace(instance.row, pid=event.pid, http_address=event.http_address)
+    world.put_instance(instance)
+    if instance.state is InstanceState.KILLING:
+        instance.ordered = None  # the signal may have come before the process
+    return {instance.row.owner}
+
+
+def check_begun(world: World, event: e.CheckBegun, now: float) -> set[str]:
+    world.instances[event.ref].checking = True
+    return set()
+
+
+def health_checked(world: World, event: e.HealthChecked, now: float) -> set[str]:
+    instance = world.instances.get(event.ref)
+    if instance is None or instance.state not in LISTED:
+        return set()
+    deployment = world.deployments.get(instance.row.owner)
+    instance.checking = False
+    instance.check_at = _next_check(instance, deployment, now)
+    if not event.error:
+        instance.misses = 0
+        return {instance.row.owner}
+    instance.misses += 1
+    if instance.misses >= HEALTH_MISSES:
+        instance.fire(Trigger.RETIRE, event.error)
+        world.put_instance(instance)
+        if deployment is not None:
+            _died(world, instance, deployment, event.error, now)
+    return {instance.row.owner}
+
+
+def reconfigure_decided(world: World, event: e.ReconfigureDecided, now: float) -> set[str]:
+    instance = world.instances[event.ref]
+    instance.next_config = event.config
+    instance.fire(Trigger.RECONFIGURE)
+    instance.ordered = instance.state  # the plan that decided it also carries the command
+    world.put_instance(instance)
+    return {instance.row.owner}
+
+
+def ordered(world: World, event: e.Ordered, now: float) -> set[str]:
+    instance = world.instances[event.ref]
+    instance.ordered = instance.state
+    instance.due_at = None if event.within_s is None else now + event.within_s
+    return {instance.row.owner}
+
+
+def adopted(world: World, event: e.Adopted, now: float) -> set[str]:
+    """The controller has come back: what lives is greeted, what does not is gone without being blamed for it."""
+    dirty = set(world.deployments) | set(world.applications) | _system(world)
+    for ref, instance in list(world.instances.items()):
+        if ref in event.alive:
+            instance.is_born = True
+            instance.fire(Trigger.ADOPT)
+            instance.row = msgspec.structs.replace(instance.row, pid=event.alive[ref])
+        else:
+            instance.fire(Trigger.EXITED, "it ended while the controller was down")
+        world.put_instance(instance)
+        dirty.add(instance.row.owner)
+    return dirty
+
+
+def _system(world: World) -> set[str]:
+    return {"#"} if world.is_closing else set()
+
+
+def _came_up(world: World, instance: Instance, deployment: Deployment | None, now: float) -> None:
+    if instance.state is not InstanceState.RUNNING:
+        return
+    instance.misses = 0
+    instance.up_since = now
+    instance.check_at = _next_check(instance, deployment, now)
+    target = _target_of(instance, deployment)
+    if deployment is not None and target is not None:
+        _put_rollout(world, deployment, after_up(deployment.row.rollout))
+
+
+def _crashed(
+    world: World, instance: Instance, deployment: Deployment, before: InstanceState, reason: str, now: float
+) -> None:
+    target = _target_of(instance, deployment)
+    if before in LISTED:
+        _died(world, instance, deployment, reason, now)
+    elif before is InstanceState.STARTING:
+        rollout = deployment.row.rollout
+        if rollout.was_up or target is None or target.endless:
+            _count_death(deployment, now)
+        if target is not None:
+            _put_rollout(world, deployment, after_start_failure(rollout, target, reason))
+
+
+def _refused(world: World, instance: Instance, deployment: Deployment, reason: str) -> None:
+    """A configuration that one replica refuses is not tried on the others: the update is given up."""
+    target = _target_of(instance, deployment)
+    if target is not None and target.config == instance.next_config:
+        rollout = after_start_failure(deployment.row.rollout, target, reason)
+        _put_rollout(world, deployment, msgspec.structs.replace(rollout, halted=True))
+
+
+def _died(world: World, instance: Instance, deployment: Deployment, reason: str, now: float) -> None:
+    target = _target_of(instance, deployment)
+    if instance.up_since is not None and now - instance.up_since < STABLE_S:
+        _count_death(deployment, now)
+    else:
+        deployment.deaths = 1
+        deployment.last_death_at = now
+    if target is not None:
+        _put_rollout(world, deployment, after_death(deployment.row.rollout, target, reason))
+
+
+def _count_death(deployment: Deployment, now: float) -> None:
+    deployment.deaths = deployment.deaths + 1 if now - deployment.last_death_at < FORGET_S else 1
+    deployment.last_death_at = now
+
+
+def retry_at(deployment: Deployment, num_replicas: int) -> float:
+    """When the next replacement may start."""
+    return deployment.last_death_at + crash_delay_s(deployment.deaths, num_replicas)
+
+
+def _target_of(instance: Instance, deployment: Deployment | None) -> Target | None:
+    """The present target, if the instance is of its version."""
+    target = deployment.target if deployment is not None else None
+    return target if target is not None and target.version == instance.row.version else None
+
+
+def _put_rollout(world: World, deployment: Deployment, rollout: Rollout) -> None:
+    if rollout != deployment.row.rollout:
+        world.put_deployment(msgspec.structs.replace(deployment.row, rollout=rollout))
+
+
+def _next_check(instance: Instance, deployment: Deployment | None, now: float) -> float | None:
+    """Checks fall on whole seconds where the period allows, so that many replicas share one wake-up."""
+    target = deployment.target_of(instance.row.version) if deployment is not None else None
+    if target is None:
+        return None
+    period = target.health_check_period_s
+    return math.ceil(now + period) if period >= 1 else now + period

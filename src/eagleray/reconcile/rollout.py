@@ -1,0 +1,159 @@
+"""The only memory of a deployment: what it is on its way to, how often that failed, and whether it was given up.
+
+All functions are pure: they take a rollout and give the next one. Wording is what users of Ray Serve know.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from eagleray.reconcile.target import Target
+
+CRASH_DELAYS_S = (0.0, 0.5, 2.0, 8.0, 30.0)
+"""Delay before replacing a replica whose version has been up, by the number of quick deaths before. At once the first
+time; then so that a crash loop starts at most 6 processes in its first minute."""
+
+STABLE_S = 10.0
+"""A replica that was up this long before it died does not belong to a crash loop."""
+
+
+class Goal(StrEnum):
+    """What the deployment is doing until it reaches its target."""
+
+    UPDATE = "update"
+    UPSCALE = "upscale"
+    DOWNSCALE = "downscale"
+
+
+class Problem(StrEnum):
+    """What went wrong since the target was last reached."""
+
+    NONE = ""
+    STARTUP = "startup"
+    HEALTH = "health"
+
+
+class Rollout(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`was_up`: a replica of this version has been ready once. `is_rolling`: an older version serves meanwhile.
+
+    `failures` counts failed starts in a row. `halted`: given up until the next deploy. `recovered`: the target was
+    reached again after a problem.
+    """
+
+    goal: Goal = Goal.UPDATE
+    message: str = ""
+    reached: bool = False
+    was_up: bool = False
+    is_rolling: bool = False
+    failures: int = 0
+    problem: Problem = Problem.NONE
+    error: str = ""
+    halted: bool = False
+    recovered: bool = False
+
+
+def begin(current: Rollout, old: Target | None, new: Target, *, stable: Target | None) -> Rollout:
+    """The rollout after `new` was deployed over `old`. An identical target changes nothing, unless something failed."""
+    if old == new and not (current.halted or current.problem):
+        return current
+    same_version = old is not None and old.version == new.version
+    if old is not None and same_version and _without_count(old) == _without_count(new) and old != new:
+        if not current.reached and not current.halted:
+            return msgspec.structs.replace(current, failures=0)
+        if not current.halted and not current.problem:
+            is_up = new.num_replicas > old.num_replicas
+            verb = "Upscaling" if is_up else "Downscaling"
+            return Rollout(
+                goal=Goal.UPSCALE if is_up else Goal.DOWNSCALE,
+                message=f"{verb} from {old.num_replicas} to {new.num_replicas} replicas.",
+                was_up=current.was_up,
+            )
+    return Rollout(
+        was_up=same_version and current.was_up,
+        is_rolling=stable is not None and stable.version != new.version,
+    )
+
+
+def after_start_failure(rollout: Rollout, target: Target, error: str) -> Rollout:
+    """One more replica of the target's version did not come up; past the budget, a version never up is given up."""
+    failures = rollout.failures + 1
+    is_over = failures >= target.failure_budget and not target.endless
+    return msgspec.structs.replace(
+        rollout,
+        failures=failures,
+        problem=Problem.STARTUP,
+        error=error,
+        recovered=False,
+        halted=rollout.halted
+        or (is_over and not rollout.reached and (rollout.is_rolling or not rollout.was_up)),
+    )
+
+
+def after_death(rollout: Rollout, target: Target, error: str) -> Rollout:
+    """A replica of the target's version was up and is lost; during a rolling update this counts against the budget."""
+    failures = rollout.failures + (rollout.is_rolling and not rollout.reached)
+    return msgspec.structs.replace(
+        rollout,
+        failures=failures,
+        problem=Problem.HEALTH,
+        error=error,
+        recovered=False,
+        halted=rollout.halted
+        or (failures >= target.failure_budget and rollout.is_rolling and not rollout.reached),
+    )
+
+
+def after_up(rollout: Rollout) -> Rollout:
+    """A replica of the target's version is ready."""
+    return rollout if rollout.was_up else msgspec.structs.replace(rollout, was_up=True)
+
+
+def after_reached(rollout: Rollout) -> Rollout:
+    """Target reached: problems are over, and further ones do not halt anything."""
+    return Rollout(
+        goal=rollout.goal,
+        reached=True,
+        was_up=True,
+        recovered=rollout.recovered
+        or (rollout.problem is Problem.HEALTH)
+        or (rollout.reached and bool(rollout.problem)),
+    )
+
+
+def crash_delay_s(deaths: int, num_replicas: int) -> float:
+    """Delay after `deaths` quick deaths in a row: every replica may die once before the next step."""
+    step = 0 if deaths <= 0 else (deaths - 1) // num_replicas
+    return CRASH_DELAYS_S[min(step, len(CRASH_DELAYS_S) - 1)]
+
+
+def failure_message(rollout: Rollout, target: Target) -> str:
+    """What is shown beside the status while there is a problem, or else what the rollout is doing."""
+    if rollout.problem is Problem.HEALTH:
+        text = (
+            "A replica's health check failed. This deployment will be UNHEALTHY until the replica recovers or a new "
+            "deploy happens."
+        )
+        return f"{text} Error:\n{rollout.error}" if rollout.error else text
+    if rollout.problem is Problem.NONE:
+        return rollout.message
+    if rollout.failures < target.failure_budget and not rollout.halted:
+        left = target.failure_budget - rollout.failures
+        return (
+            f"A replica failed to start with exception. Retrying {left} more time(s). Error:\n{rollout.error}"
+        )
+    start = f"The deployment failed to start {rollout.failures} times in a row"
+    if rollout.is_rolling and rollout.halted:
+        start += " during a rolling update. Replicas of the previous version keep running"
+    return (
+        f"{start}. This may be due to a problem with its constructor or initial health check failing. "
+        f"See controller logs for details. Error:\n{rollout.error}"
+    )
+
+
+def _without_count(target: Target) -> Target:
+    """The target with all that a change of `num_replicas` alone changes taken out."""
+    config = msgspec.structs.replace(target.config, world_size=0)
+    options = {name: value for name, value in target.options.items() if name != "num_replicas"}
+    return msgspec.structs.replace(target, num_replicas=0, config=config, options=options)

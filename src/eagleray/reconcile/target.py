@@ -1,0 +1,158 @@
+"""What the replicas of one deployment should be, flattened from the declared spec once, when it is deployed.
+
+Two digests decide what a change does: `version` covers all that needs new processes, `config` all that live replicas
+can be told. What is in neither concerns the controller and the routing table only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+
+from eagleray.reconcile.placement import UNIT, Demand
+from eagleray.spec.application import ApplicationSpec, BoundDeployment
+from eagleray.spec.base import Effect, effect_of
+from eagleray.spec.deployment import DeploymentSpec, ReplicaResources
+
+PROXY_KEY = "#http"
+"""The system deployment of HTTP proxies; no application can have an empty name."""
+
+
+class RunningConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a live replica can be told by `reconfigure`. `user_config` and `logging` are JSON, empty for none."""
+
+    user_config: str = ""
+    max_ongoing_requests: int = 5
+    graceful_shutdown_wait_loop_s: float = 2.0
+    logging: str = ""
+    route_prefix: str | None = None
+    world_size: int = 1
+
+
+class Target(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The goal for one deployment. `endless`: failed starts are retried for ever (proxies)."""
+
+    key: str
+    version: str
+    config: RunningConfig = RunningConfig()
+    kind: Literal["replica", "proxy"] = "replica"
+    num_replicas: int = 1
+    code_version: str = ""
+    import_target: str = ""
+    code: str = ""
+    init: str = ""
+    demand: Demand = Demand()
+    env_vars: dict[str, str] = {}
+    working_dir: str = ""
+    max_queued_requests: int = -1
+    graceful_shutdown_timeout_s: float = 20.0
+    health_check_period_s: float = 10.0
+    health_check_timeout_s: float = 30.0
+    max_constructor_retry_count: int = 20
+    rolling_update_percentage: float = 0.2
+    backpressure_status: int = 503
+    backpressure_retry_after_s: float | None = None
+    ingress: bool = False
+    is_function: bool = False
+    sys_path: tuple[str, ...] = ()
+    children: tuple[str, ...] = ()
+    options: dict[str, Any] = {}
+    endless: bool = False
+
+    @property
+    def failure_budget(self) -> int:
+        """Failed starts in a row after which a version that never came up is given up."""
+        return min(self.max_constructor_retry_count, 3 * self.num_replicas)
+
+    @property
+    def blobs(self) -> frozenset[str]:
+        return frozenset((self.code, self.init)) - {""}
+
+
+def targets_of(spec: ApplicationSpec) -> dict[str, Target]:
+    """Deployment key -> target, in the order of the spec."""
+    return {f"{spec.name}#{bound.name}": _target(spec, bound) for bound in spec.deployments}
+
+
+def proxy_target(options: dict[str, Any]) -> Target:
+    """The system deployment: one HTTP proxy; checked and replaced like a replica, never given up."""
+    return Target(
+        key=PROXY_KEY,
+        version=_digest(options),
+        kind="proxy",
+        health_check_timeout_s=10.0,
+        options=options,
+        endless=True,
+    )
+
+
+def _target(app: ApplicationSpec, bound: BoundDeployment) -> Target:
+    spec = bound.spec
+    resources = spec.ray_actor_options
+    logging = spec.logging_config or app.logging_config
+    environment = resources.runtime_env
+    backpressure = spec.backpressure_config
+    return Target(
+        key=f"{app.name}#{bound.name}",
+        version=_restart_digest(app, bound),
+        config=RunningConfig(
+            user_config="" if spec.user_config is None else _json(spec.user_config),
+            max_ongoing_requests=spec.max_ongoing_requests,
+            graceful_shutdown_wait_loop_s=spec.graceful_shutdown_wait_loop_s,
+            logging="" if logging is None else _json(logging.model_dump(mode="json")),
+            route_prefix=app.route_prefix if bound.ingress else None,
+            world_size=spec.num_replicas,
+        ),
+        num_replicas=spec.num_replicas,
+        code_version=bound.version,
+        import_target=bound.code.target,
+        code=bound.code.code,
+        init=bound.init,
+        demand=_demand(resources),
+        env_vars=dict(environment.env_vars) if environment else {},
+        working_dir=(environment.working_dir or "") if environment else "",
+        max_queued_requests=spec.max_queued_requests,
+        graceful_shutdown_timeout_s=spec.graceful_shutdown_timeout_s,
+        health_check_period_s=spec.health_check_period_s,
+        health_check_timeout_s=spec.health_check_timeout_s,
+        max_constructor_retry_count=spec.max_constructor_retry_count,
+        rolling_update_percentage=spec.rolling_update_percentage,
+        backpressure_status=backpressure.status_code if backpressure else 503,
+        backpressure_retry_after_s=backpressure.retry_after_s if backpressure else None,
+        ingress=bound.ingress,
+        is_function=bound.is_function,
+        sys_path=tuple(app.sys_path),
+        children=tuple(f"{app.name}#{child}" for child in bound.children),
+        options=spec.model_dump(mode="json"),
+    )
+
+
+def _demand(resources: ReplicaResources) -> Demand:
+    return Demand(
+        cpus=resources.num_cpus,
+        explicit_cpus="num_cpus" in resources.model_fields_set,
+        gpus=round(resources.num_gpus * UNIT),
+        memory=int(resources.memory),
+        custom={name: round(amount * UNIT) for name, amount in resources.resources.items() if amount},
+    )
+
+
+def _restart_digest(app: ApplicationSpec, bound: BoundDeployment) -> str:
+    dumped = bound.spec.model_dump(mode="json")
+    restarting = {
+        name: dumped[name]
+        for name in DeploymentSpec.model_fields
+        if effect_of(DeploymentSpec, name) is Effect.RESTART
+    }
+    code = bound.code.model_dump()
+    return _digest([bound.version, code, bound.init, bound.ingress, app.sys_path, restarting])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:16]
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value, order="deterministic").decode()

@@ -1,0 +1,336 @@
+"""All that the controller knows: applications, deployments, instances, and what the machine has.
+
+`apply` takes an event and returns the keys that must be reconciled. A key is an application's name, a deployment's key
+(`app#name`), `PROXY_KEY` or `SYSTEM_KEY`. Durable parts are rows; `take_changes` says which of them to store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from eagleray.reconcile import events as e
+from eagleray.reconcile import lifecycle
+from eagleray.reconcile.instance import GOING, Instance, InstanceRow, InstanceState
+from eagleray.reconcile.placement import Allocation, Supply
+from eagleray.reconcile.rollout import Rollout, after_reached, begin
+from eagleray.reconcile.target import PROXY_KEY, Target, targets_of
+from eagleray.spec.application import ApplicationSpec
+
+SYSTEM_KEY = "#"
+"""The instance as a whole: its end."""
+
+APPLICATIONS, DEPLOYMENTS, INSTANCES, META = "applications", "deployments", "instances", "meta"
+"""Names of the tables of rows."""
+
+_CLOSING_ROW = "closing"
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+class ApplicationRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`spec` is the accepted `ApplicationSpec` as JSON, empty until a first build; `error` of the last build."""
+
+    name: str
+    generation: int
+    deployed_at: float
+    spec: str = ""
+    build: e.BuildRequest | None = None
+    error: str = ""
+    deleting: bool = False
+
+
+class DeploymentRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`stable` is the last target that was reached; it may be needed again when an update is given up."""
+
+    key: str
+    rollout: Rollout = Rollout()
+    stable: Target | None = None
+
+
+class Deployment:
+    """A row, the target that follows from its application's spec (None: it goes), and the crash count of this life."""
+
+    __slots__ = ("deaths", "last_death_at", "row", "target")
+
+    def __init__(self, row: DeploymentRow, target: Target | None) -> None:
+        self.row = row
+        self.target = target
+        self.deaths = 0
+        self.last_death_at = float("-inf")
+
+    def target_of(self, version: str) -> Target | None:
+        """The target that replicas of `version` are made by; None for a version that nobody wants any more."""
+        for target in (self.target, self.row.stable):
+            if target is not None and target.version == version:
+                return target
+        return None
+
+
+class World:
+    """Belongs to one controller; `seed` keeps the ids of its instances apart from those of former controllers."""
+
+    def __init__(self, seed: str) -> None:
+        self.applications: dict[str, ApplicationRow] = {}
+        self.deployments: dict[str, Deployment] = {}
+        self.instances: dict[str, Instance] = {}
+        self.owned: dict[str, dict[str, Instance]] = {}
+        """Deployment key -> its instances by ref."""
+        self.supply = Supply()
+        self.is_closing = False
+        self.has_ended = False
+        self.populated = False
+        self.building: dict[str, int] = {}
+        """Application name -> generation whose builder runs now."""
+        self._seed = seed
+        self._serial = 0
+        self._changed: dict[tuple[str, str], bytes | None] = {}
+
+    # ---- reading ----------------------------------------------------------------------------------------------
+
+    def instances_of(self, key: str) -> list[Instance]:
+        return list(self.owned.get(key, {}).values())
+
+    def allocations(self, leaving_out: Iterable[str] = ()) -> list[Allocation]:
+        """What all instances hold, but those whose refs are given."""
+        out = set(leaving_out)
+        return [one.row.allocation for ref, one in self.instances.items() if ref not in out]
+
+    def next_id(self, offset: int = 0) -> str:
+        """The unique id of the instance that is planned next (`offset`: after so many others)."""
+        digest = hashlib.sha256(f"{self._seed}/{self._serial + offset}".encode()).digest()
+        return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:8])
+
+    def blobs_in_use(self) -> set[str]:
+        """Digests that some replica may yet be started from."""
+        used: set[str] = set()
+        for deployment in self.deployments.values():
+            for target in (deployment.target, deployment.row.stable):
+                if target is not None:
+                    used |= target.blobs
+        return used
+
+    def deployments_of(self, app: str) -> list[str]:
+        return [key for key in self.deployments if key.startswith(f"{app}#")] if app else []
+
+    # ---- rows -------------------------------------------------------------------------------------------------
+
+    def load(self, rows: Iterable[tuple[str, str, bytes]]) -> None:
+        """Fills an empty world from stored rows: (table, key, value)."""
+        targets: dict[str, Target] = {}
+        stored: dict[str, DeploymentRow] = {}
+        for table, key, value in rows:
+            if table == APPLICATIONS:
+                app = msgspec.json.decode(value, type=ApplicationRow)
+                self.applications[key] = app
+                if app.spec and not app.deleting:
+                    targets |= targets_of(ApplicationSpec.from_json(app.spec.encode()))
+            elif table == DEPLOYMENTS:
+                stored[key] = msgspec.json.decode(value, type=DeploymentRow)
+            elif table == INSTANCES:
+                self._add(Instance(msgspec.json.decode(value, type=InstanceRow)))
+            elif (table, key) == (META, _CLOSING_ROW):
+                self.is_closing = True
+        for key in [*targets, *(key for key in stored if key not in targets)]:
+            self.deployments[key] = Deployment(stored.get(key, DeploymentRow(key)), targets.get(key))
+        self.populated = any(target.config.route_prefix is not None for target in targets.values())
+
+    def take_changes(self) -> dict[tuple[str, str], bytes | None]:
+        """(table, key) -> new value (None: deleted) since the last call."""
+        changed, self._changed = self._changed, {}
+        return changed
+
+    def put_application(self, row: ApplicationRow) -> None:
+        self.applications[row.name] = row
+        self._note(APPLICATIONS, row.name, row)
+
+    def drop_application(self, name: str) -> None:
+        del self.applications[name]
+        self._note(APPLICATIONS, name, None)
+
+    def put_deployment(self, row: DeploymentRow) -> None:
+        self.deployments[row.key].row = row
+        self._note(DEPLOYMENTS, row.key, row)
+
+    def put_instance(self, instance: Instance) -> None:
+        """Notes the instance's row; a STOPPED one is forgotten."""
+        row = instance.row
+        if row.state is InstanceState.STOPPED:
+            self.instances.pop(row.ref, None)
+            self.owned.get(row.owner, {}).pop(row.ref, None)
+            self._note(INSTANCES, row.ref, None)
+        else:
+            self._note(INSTANCES, row.ref, row)
+
+    def _add(self, instance: Instance) -> None:
+        self.instances[instance.row.ref] = instance
+        self.owned.setdefault(instance.row.owner, {})[instance.row.ref] = instance
+
+    def _note(self, table: str, key: str, row: Any) -> None:
+        self._changed[table, key] = None if row is None else msgspec.json.encode(row)
+
+    # ---- events -----------------------------------------------------------------------------------------------
+
+    def apply(self, event: e.Event, now: float) -> set[str]:
+        """Raises IllegalTransitionError for what cannot be. Reports on instances that are gone change nothing."""
+        handler: Callable[[World, Any, float], set[str]] = _HANDLERS[type(event)]
+        return handler(self, event, now)
+
+    def set_targets(self, app: str, targets: dict[str, Target]) -> set[str]:
+        """Makes `targets` those of the application `app`; deployments that are missing in it go."""
+        keys = {*self.deployments_of(app), *targets}
+        for key in targets:
+            if key not in self.deployments:
+                self.deployments[key] = Deployment(DeploymentRow(key), None)
+        for key in keys:
+            deployment, new = self.deployments[key], targets.get(key)
+            if new is not None:
+                row = deployment.row
+                rollout = begin(row.rollout, deployment.target, new, stable=row.stable)
+                if rollout is not row.rollout:
+                    deployment.deaths = 0
+                self.put_deployment(msgspec.structs.replace(row, rollout=rollout))
+            deployment.target = new
+            self.populated |= new is not None and new.config.route_prefix is not None
+        return keys | {app}
+
+    def _on_planned(self, event: e.Planned, now: float) -> set[str]:
+        self._serial += 1
+        instance = Instance(event.row)
+        self._add(instance)
+        self.put_instance(instance)
+        return {event.row.owner}
+
+    def _on_reached(self, event: e.Reached, now: float) -> set[str]:
+        deployment = self.deployments[event.key]
+        row = deployment.row
+        self.put_deployment(
+            msgspec.structs.replace(row, rollout=after_reached(row.rollout), stable=deployment.target)
+        )
+        return {event.key}
+
+    def _on_deployment_gone(self, event: e.DeploymentGone, now: float) -> set[str]:
+        del self.deployments[event.key]
+        self._note(DEPLOYMENTS, event.key, None)
+        app = event.key.partition("#")[0]
+        return {app or SYSTEM_KEY, *self.deployments_of(app)}
+
+    def _on_shutdown(self, event: e.ShutdownRequested, now: float) -> set[str]:
+        self.is_closing = True
+        self._note(META, _CLOSING_ROW, True)
+        return _delete(self, e.DeleteRequested(tuple(self.applications)), now) | {SYSTEM_KEY}
+
+    def _on_proxy_wanted(self, event: e.ProxyWanted, now: float) -> set[str]:
+        if PROXY_KEY not in self.deployments:
+            if event.target is None:
+                return set()
+            self.deployments[PROXY_KEY] = Deployment(DeploymentRow(PROXY_KEY), None)
+        deployment = self.deployments[PROXY_KEY]
+        if event.target is not None:
+            rollout = begin(
+                deployment.row.rollout, deployment.target, event.target, stable=deployment.row.stable
+            )
+            self.put_deployment(msgspec.structs.replace(deployment.row, rollout=rollout))
+        deployment.target = event.target
+        return {PROXY_KEY}
+
+    def _on_supply(self, event: e.SupplyKnown, now: float) -> set[str]:
+        self.supply = event.supply
+        return set(self.deployments)
+
+    def _on_ended(self, event: e.Ended, now: float) -> set[str]:
+        self.has_ended = True
+        self._note(META, _CLOSING_ROW, None)
+        return set()
+
+    def going(self) -> list[str]:
+        """Refs of instances that leave."""
+        return [ref for ref, instance in self.instances.items() if instance.state in GOING]
+
+
+# ---- applications: who is deployed, built and deleted ----------------------------------------------------------------
+
+
+def _deployed(world: World, event: e.Deployed, now: float) -> set[str]:
+    generation = _generation(world, event.name)
+    world.put_application(ApplicationRow(event.name, generation, event.at, spec=event.spec))
+    return world.set_targets(event.name, targets_of(ApplicationSpec.from_json(event.spec.encode())))
+
+
+def _import_requested(world: World, event: e.ImportRequested, now: float) -> set[str]:
+    old = world.applications.get(event.name)
+    spec = old.spec if old is not None and not old.deleting else ""
+    row = ApplicationRow(event.name, _generation(world, event.name), event.at, spec=spec, build=event.request)
+    world.put_application(row)
+    return {event.name}
+
+
+def _build_begun(world: World, event: e.BuildBegun, now: float) -> set[str]:
+    world.building[event.name] = event.generation
+    return set()
+
+
+def _built(world: World, event: e.Built, now: float) -> set[str]:
+    row = world.applications.get(event.name)
+    if row is None or row.deleting or row.generation != event.generation:
+        return set()
+    world.building.pop(event.name, None)
+    world.put_application(msgspec.structs.replace(row, spec=event.spec, build=None, error=""))
+    return world.set_targets(event.name, targets_of(ApplicationSpec.from_json(event.spec.encode())))
+
+
+def _build_failed(world: World, event: e.BuildFailed, now: float) -> set[str]:
+    row = world.applications.get(event.name)
+    if row is None or row.generation != event.generation:
+        return set()
+    world.building.pop(event.name, None)
+    world.put_application(msgspec.structs.replace(row, build=None, error=event.error))
+    return {event.name}
+
+
+def _delete(world: World, event: e.DeleteRequested, now: float) -> set[str]:
+    dirty: set[str] = set()
+    for name in event.names:
+        row = world.applications.get(name)
+        if row is not None and not row.deleting:
+            world.put_application(msgspec.structs.replace(row, deleting=True, build=None))
+            dirty |= world.set_targets(name, {})
+    return dirty
+
+
+def _application_gone(world: World, event: e.ApplicationGone, now: float) -> set[str]:
+    world.drop_application(event.name)
+    world.building.pop(event.name, None)
+    return {SYSTEM_KEY}
+
+
+def _generation(world: World, name: str) -> int:
+    old = world.applications.get(name)
+    return 1 if old is None else old.generation + 1
+
+
+_HANDLERS: dict[type[e.Event], Callable[[World, Any, float], set[str]]] = {
+    e.Deployed: _deployed,
+    e.ImportRequested: _import_requested,
+    e.BuildBegun: _build_begun,
+    e.Built: _built,
+    e.BuildFailed: _build_failed,
+    e.DeleteRequested: _delete,
+    e.ApplicationGone: _application_gone,
+    e.ShutdownRequested: World._on_shutdown,
+    e.ProxyWanted: World._on_proxy_wanted,
+    e.SupplyKnown: World._on_supply,
+    e.Planned: World._on_planned,
+    e.Reached: World._on_reached,
+    e.DeploymentGone: World._on_deployment_gone,
+    e.Ended: World._on_ended,
+    e.Happened: lifecycle.happened,
+    e.Born: lifecycle.born,
+    e.HealthChecked: lifecycle.health_checked,
+    e.CheckBegun: lifecycle.check_begun,
+    e.ReconfigureDecided: lifecycle.reconfigure_decided,
+    e.Ordered: lifecycle.ordered,
+    e.Adopted: lifecycle.adopted,
+}
