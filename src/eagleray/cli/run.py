@@ -1,0 +1,85 @@
+"""`eagleray run module:app`: serve an application until Ctrl-C.
+
+Exit codes: 0 stopped after it had served, 1 it could not be served, 2 wrong usage, 130 interrupted before it served.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from eagleray.cli.driver import Driver, Plan
+
+
+def _parse_arguments(pairs: tuple[str, ...]) -> dict[str, str]:
+    """`key=value` pairs for an application builder; values stay strings, only the first `=` splits."""
+    arguments = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals and value):
+            raise click.ClickException(
+                f"Invalid application argument '{pair}', must be of the form '<key>=<val>'."
+            )
+        arguments[key] = value
+    return arguments
+
+
+def _check_import_path(path: str) -> str:
+    module, colon, attribute = path.partition(":")
+    if not colon:
+        module, _, attribute = path.rpartition(".")
+    if not module or not attribute or ":" in attribute:
+        hint = f" Is it the file? Then write '{Path(path).stem}:app'." if path.endswith(".py") else ""
+        raise click.UsageError(f"'{path}' is no import path: expected 'module:attribute', for example 'hello:app'.{hint}")
+    return path
+
+
+def _check_prefix(prefix: str) -> str | None:
+    if prefix.lower() in ("none", ""):
+        return None
+    if not prefix.startswith("/") or (prefix.endswith("/") and prefix != "/") or "{" in prefix or "}" in prefix:
+        raise click.UsageError(
+            f"--route-prefix '{prefix}' must start with '/', may not end with '/' (unless it is '/') and may not "
+            f"contain '{{' or '}}'."
+        )
+    return prefix
+
+
+@click.command()
+@click.argument("import_path")
+@click.argument("arguments", nargs=-1)
+@click.option("-d", "--app-dir", default=".", show_default=True, help="Directory to import the application from.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address that the HTTP proxy binds.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
+@click.option("--route-prefix", default="/", show_default=True, help="Path under which it is served; 'none': no HTTP.")
+@click.option("--name", default="default", show_default=True, help="Name of the application.")
+@click.option("-r", "--reload", is_flag=True, help="Watch --app-dir; a change restarts the deployments it concerns.")
+def run(
+    import_path: str,
+    arguments: tuple[str, ...],
+    app_dir: str,
+    host: str,
+    port: int,
+    route_prefix: str,
+    name: str,
+    reload: bool,
+) -> None:
+    """Serve IMPORT_PATH ('module:app', an application or a builder with KEY=VALUE arguments) until Ctrl-C."""
+    directory = Path(app_dir).resolve()
+    if not directory.is_dir():
+        raise click.UsageError(f"--app-dir '{app_dir}' is no directory.")
+    if not name or "#" in name:
+        raise click.UsageError(f"--name '{name}' must not be empty or contain '#'.")
+    plan = Plan(
+        import_path=_check_import_path(import_path),
+        arguments=_parse_arguments(arguments),
+        app_dir=str(directory),
+        host=host,
+        port=port,
+        route_prefix=_check_prefix(route_prefix),
+        name=name,
+        reload=reload,
+    )
+    sys.exit(Driver(plan).run())
