@@ -1,0 +1,279 @@
+"""ASGI over a call: what an application sees as scope, receive and send is an `Incoming` on another thread.
+
+`Exchange` lives on the application's loop. Bodies cross in both directions as they come and stop when the other
+side does not take them. A response that is whole with its first body message is one answer; only others are streams.
+`Lifespan` is the same protocol for the application's start and end.
+
+Nothing here decides what a failed application means; its owner does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
+from typing import Any, Protocol
+
+from eagleray.base.errors import EaglerayError
+from eagleray.http.outflow import Outflow, Put
+from eagleray.wire.messages import Headers, HttpHead
+from eagleray.wire.streams import Incoming
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+ASGI_VERSION = {"version": "3.0", "spec_version": "2.4"}
+"""2.4: `send` raises OSError once the client has gone, so frameworks need no second task that watches for it."""
+
+
+class Answer(Protocol):
+    """Where a response goes; called on the application's loop."""
+
+    def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """The whole response."""
+
+    def begin(self, status: int, headers: Headers) -> Outflow:
+        """The beginning of a response whose body goes through the returned way out."""
+
+    def finish(self) -> None:
+        """The end of a response that was begun."""
+
+
+def make_scope(http: HttpHead) -> dict[str, Any]:
+    """The ASGI scope of an HTTP request."""
+    return {
+        "type": "http",
+        "asgi": ASGI_VERSION,
+        "http_version": http.http_version,
+        "server": http.server,
+        "client": http.client,
+        "scheme": http.scheme,
+        "method": http.method,
+        "root_path": http.root_path,
+        "path": http.path,
+        "raw_path": http.raw_path,
+        "query_string": http.query_string,
+        "headers": http.headers,
+    }
+
+
+class Exchange:
+    """One request and its response. All but `on_data` belongs to the application's loop.
+
+    `body` is the whole request body when `complete`, else its first chunk; then the caller sets
+    `incoming.on_data = exchange.on_data` on the I/O loop, before it accepts the call.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_body",
+        "_chunks",
+        "_headers",
+        "_incoming",
+        "_more",
+        "_outflow",
+        "_status",
+        "_to_app",
+        "_to_io",
+        "_waiters",
+        "begun",
+        "complete",
+        "disconnected",
+    )
+
+    def __init__(self, incoming: Incoming, answer: Answer, to_app: Put, to_io: Put) -> None:
+        self._incoming = incoming
+        self._answer = answer
+        self._to_app = to_app
+        self._to_io = to_io
+        self._body: bytes | None = incoming.body
+        self._more = not incoming.ended
+        self._chunks: deque[tuple[bytes, bool]] | None = None
+        self._waiters: list[asyncio.Future[None]] | None = None
+        self._status = 0
+        self._headers: Headers = []
+        self._outflow: Outflow | None = None
+        self.begun = False
+        self.complete = False
+        self.disconnected = False
+
+    # ---- the application's side ------------------------------------------------------------------------------
+
+    async def receive(self) -> Message:
+        """The next part of the request body, then, when it is so, that the client has gone or has its answer."""
+        body = self._body
+        if body is not None:
+            self._body = None
+            return {"type": "http.request", "body": body, "more_body": self._more}
+        while self._more and not self.disconnected and not self.complete:
+            if self._chunks:
+                chunk, end = self._chunks.popleft()
+                self._more = not end
+                self._to_io(self._incoming.consumed, len(chunk))
+                return {"type": "http.request", "body": chunk, "more_body": not end}
+            await self._wait()
+        while not self.disconnected and not self.complete:
+            await self._wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """Takes a message of the response. Raises OSError when the client has gone, RuntimeError out of order."""
+        if self.disconnected:
+            raise OSError("The client has gone.")
+        kind = message["type"]
+        if kind == "http.response.body":
+            await self._send_body(message)
+        elif kind == "http.response.start":
+            if self._status:
+                raise RuntimeError("The response has been started already.")
+            # Converted here: what is not bytes must be this application's error, not the connection's.
+            self._headers = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
+            self._status = int(message["status"])
+        else:
+            raise RuntimeError(f"Unexpected ASGI message '{kind}'.")
+
+    async def _send_body(self, message: Message) -> None:
+        if not self._status or self.complete:
+            problem = "is complete already" if self.complete else "has not been started"
+            raise RuntimeError(f"Unexpected ASGI message 'http.response.body': the response {problem}.")
+        body = message.get("body", b"")
+        if type(body) is not bytes:
+            body = bytes(body)
+        more = message.get("more_body", False)
+        outflow = self._outflow
+        if outflow is None:
+            self.begun = True
+            if not more:
+                self._complete()
+                self._answer.answer(self._status, self._headers, body)
+                return
+            self._outflow = outflow = self._answer.begin(self._status, self._headers)
+        if body:
+            outflow.push(body)
+        if not more:
+            self._complete()
+            self._answer.finish()
+        elif outflow.full:
+            await wait_for_room(outflow, self._to_app)
+
+    def _complete(self) -> None:
+        self.complete = True
+        if self._waiters:
+            self._wake()
+
+    async def _wait(self) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(future)
+        await future
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            _release(waiter)
+
+    # ---- the owner's side ------------------------------------------------------------------------------------
+
+    @property
+    def whole_body(self) -> bytes | None:
+        """The request body, when it is here and nobody has received it yet."""
+        return None if self._more else self._body
+
+    def on_data(self, chunk: bytes, end: bool) -> None:
+        """On the I/O loop: more of the request body."""
+        self._to_app(self._arrive, chunk, end)
+
+    def _arrive(self, chunk: bytes, end: bool) -> None:
+        if self._chunks is None:
+            self._chunks = deque()
+        self._chunks.append((chunk, end))
+        if self._waiters:
+            self._wake()
+
+    def disconnect(self) -> None:
+        """The client has gone, or cancelled."""
+        self.disconnected = True
+        if self._waiters:
+            self._wake()
+
+
+async def wait_for_room(outflow: Outflow, to_app: Put) -> None:
+    """Suspends a producer on the application's loop until its way out is no longer full."""
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    if outflow.wait(partial(to_app, _release, future)):
+        await future
+
+
+def _release(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class LifespanError(EaglerayError):
+    """The application's start-up failed."""
+
+
+class Lifespan:
+    """Runs an application's lifespan in one task. Applications that know no lifespan are left alone.
+
+    `state` is what the application stored for its requests; each request gets a shallow copy.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._events: asyncio.Queue[Message] = asyncio.Queue()
+        self._changed = asyncio.Event()
+        self._failure = ""
+        self._stage = ""
+        self._task: asyncio.Task[None] | None = None
+        self.state: dict[str, Any] = {}
+
+    async def startup(self) -> None:
+        """Returns when the application is ready. Raises LifespanError when it says that it failed."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="lifespan")
+        await self._tell("startup")
+        if self._failure:
+            await asyncio.wait([self._task])
+            raise LifespanError(f"The application's lifespan start-up failed:\n{self._failure}")
+
+    async def shutdown(self) -> str:
+        """Lets the application clean up; returns what went wrong, or "". Idempotent."""
+        task = self._task
+        if task is None:
+            return ""
+        if not task.done():
+            await self._tell("shutdown")
+            task.cancel()
+            await asyncio.wait([task])
+        self._task = None
+        return self._failure
+
+    async def _tell(self, stage: str) -> None:
+        self._stage = stage
+        self._changed.clear()
+        self._events.put_nowait({"type": f"lifespan.{stage}"})
+        await self._changed.wait()
+
+    async def _run(self) -> None:
+        scope = {"type": "lifespan", "asgi": ASGI_VERSION, "state": self.state}
+        try:
+            await self._app(scope, self._events.get, self._send)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # the root of this task; SystemExit too must not reach the loop
+            # Before start-up is complete it means that the application knows no lifespan (ASGI, "Lifespan Protocol").
+            if self._stage == "shutdown" and not self._failure:
+                self._failure = f"{type(error).__name__}: {error}"
+        finally:
+            self._changed.set()
+
+    async def _send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind.endswith(".failed"):
+            self._failure = message.get("message", "") or "(no message)"
+        self._changed.set()

@@ -1,0 +1,143 @@
+"""A call while the replica works on it: what is common to HTTP and Python calls.
+
+A call crosses twice: from the I/O loop, where it has taken a slot, to user code, and back with its answer. Whatever
+user code does, exactly one of `_io_answer`, `_io_finish` and `_io_fail` runs on the I/O loop, and gives the slot back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Context
+from typing import TYPE_CHECKING
+
+from eagleray.http.outflow import Outflow, Put
+from eagleray.replica.slots import Slots
+from eagleray.replica.threads import Threads
+from eagleray.serve.context import RequestContext
+from eagleray.wire.messages import ErrorHead, Headers, ReplyHead
+from eagleray.wire.streams import Incoming
+
+if TYPE_CHECKING:
+    from eagleray.replica.callable import UserCode
+
+NO_HEADERS: Headers = []
+
+
+class Floor:
+    """What all calls of a replica share: both loops, slots, threads and the user's code.
+
+    `running` holds the calls whose user code runs on the user's loop: asyncio itself would not keep them alive.
+    """
+
+    __slots__ = ("base_context", "loop", "running", "slots", "threads", "to_io", "to_user", "user")
+
+    def __init__(
+        self, user: UserCode, loop: asyncio.AbstractEventLoop, slots: Slots, threads: Threads, to_user: Put, to_io: Put
+    ) -> None:
+        self.user = user
+        self.loop = loop
+        self.slots = slots
+        self.threads = threads
+        self.to_user = to_user
+        self.to_io = to_io
+        self.running: set[Call] = set()
+        self.base_context = Context()
+
+
+class Call:
+    """One call that holds a slot. Methods that begin with `_io` or `on_` run on the I/O loop."""
+
+    __slots__ = ("cancelled", "context", "floor", "in_thread", "incoming", "outflow", "task")
+
+    def __init__(self, floor: Floor, incoming: Incoming) -> None:
+        self.floor = floor
+        self.incoming = incoming
+        self.cancelled = False
+        self.in_thread = False
+        self.context: RequestContext | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.outflow: Outflow | None = None
+        incoming.on_cancel = self.on_cancel
+
+    def make_context(self, is_http: bool) -> RequestContext:
+        """The request context that user code sees."""
+        head = self.incoming.head
+        context = RequestContext(
+            head.request_id,
+            head.route,
+            head.app,
+            deadline=head.deadline,
+            traceparent=head.traceparent,
+            multiplexed_model_id=head.multiplexed_model_id,
+            session_id=head.session_id,
+            is_http_request=is_http,
+            children=set(),
+        )
+        context.cancelled = self.cancelled
+        self.context = context
+        return context
+
+    def ended(self) -> None:
+        """On the user's loop: user code has returned."""
+        self.floor.running.discard(self)
+        self.task = None
+        if self.context is not None:
+            self.context.finish()
+
+    # ---- cancellation ----------------------------------------------------------------------------------------
+
+    def on_cancel(self) -> None:
+        """The caller has cancelled, or is gone. The answer follows when user code has stopped."""
+        self.cancelled = True
+        if self.outflow is not None:
+            self.outflow.flush()
+        self.floor.to_user(self.cancel)
+
+    def cancel(self) -> None:
+        """On the user's loop: stops user code, and the calls that it has made."""
+        self.cancelled = True
+        if self.context is not None:
+            self.context.cancel_children()
+        if self.task is not None:
+            self.task.cancel()
+
+    # ---- answers, from user code -----------------------------------------------------------------------------
+
+    def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """The whole answer."""
+        self.floor.to_io(self._io_answer, status, headers, body)
+
+    def begin(self, status: int, headers: Headers) -> Outflow:
+        """The beginning of an answer that goes on through the returned way out."""
+        self.outflow = outflow = Outflow(self.incoming, self.floor.to_io)
+        self.floor.to_io(self._io_begin, status, headers)
+        return outflow
+
+    def finish(self) -> None:
+        """The end of an answer that was begun."""
+        self.floor.to_io(self._io_finish)
+
+    def fail(self, code: str, message: str, body: bytes = b"") -> None:
+        """The end without an answer, or without the rest of it."""
+        self.floor.to_io(self._io_fail, code, message, body)
+
+    # ---- answers, on the I/O loop ----------------------------------------------------------------------------
+
+    def _io_leave(self) -> int:
+        floor = self.floor
+        if self.in_thread:
+            floor.threads.done()
+        return floor.slots.release()
+
+    def _io_answer(self, status: int, headers: Headers, body: bytes) -> None:
+        self.incoming.reply(ReplyHead(self._io_leave(), status, headers), body)
+
+    def _io_begin(self, status: int, headers: Headers) -> None:
+        self.incoming.reply(ReplyHead(self.floor.slots.ongoing, status, headers), b"", False)
+
+    def _io_finish(self) -> None:
+        self._io_leave()
+        self.incoming.send(b"", True)
+
+    def _io_fail(self, code: str, message: str, body: bytes) -> None:
+        self.incoming.fail(ErrorHead(code, message, self._io_leave()), body)
