@@ -1,0 +1,191 @@
+"""A session on a socket: reads, coalesced writes, back-pressure, who the peer is, and the end of it all.
+
+Frames that are emitted while bytes are being received leave when those are done; all others leave together at the
+next turn of the loop. This module knows nothing of calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable
+from typing import cast
+
+from eagleray.base.errors import ProtocolError, RequestTimeoutError
+from eagleray.wire.session import Session
+
+logger = logging.getLogger("eagleray.rpc")
+
+HANDSHAKE_TIMEOUT_S = 5.0
+"""Seconds in which a peer must have proved who it is."""
+_LINGER_S = 1.0
+"""Seconds that a closed connection may take to send what was written before."""
+_HIGH_WATER, _LOW_WATER = 512 * 1024, 128 * 1024
+"""Bytes in the transport at which streams pause and go on; two chunks, so that one slow reader costs little memory."""
+
+
+class Connection(asyncio.Protocol):
+    """Carries one session, which it is given by `attach` before the transport comes.
+
+    `on_closed` is called once, after the session has ended its calls. `lost` is set once the socket is closed.
+    `close()` is idempotent.
+    """
+
+    def __init__(self, on_closed: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_closed = on_closed
+        self._transport: asyncio.Transport | None = None
+        self._session: Session | None = None
+        self._receiving = False
+        self._deadline: asyncio.TimerHandle | None = None
+        self._linger: asyncio.TimerHandle | None = None
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+        self._pings: dict[bytes, asyncio.Future[None]] = {}
+        self._ping_number = 0
+        self.peer = "?"
+        self.handshake_required = False
+
+    @property
+    def session(self) -> Session:
+        assert self._session is not None
+        return self._session
+
+    def attach(self, session: Session) -> None:
+        """Gives the session whose bytes this connection carries."""
+        self._session = session
+        session.on_pong = self._on_pong
+        session.on_ready = self._on_ready
+
+    # ---- output ----------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """The session has something to send."""
+        if not self._receiving:
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        session = self._session
+        assert session is not None
+        out = session.out
+        transport = self._transport
+        if out and transport is not None:
+            session.out = []
+            if len(out) == 1:
+                transport.write(out[0])
+            else:
+                transport.writelines(out)
+
+    def pause_writing(self) -> None:
+        self.session.pause()
+
+    def resume_writing(self) -> None:
+        self.session.resume()
+
+    # ---- input -----------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports do not inherit from asyncio.Transport.
+        self._transport = transport = cast(asyncio.Transport, transport)
+        transport.set_write_buffer_limits(_HIGH_WATER, _LOW_WATER)
+        if self.session.closed:
+            transport.abort()
+            return
+        if self.handshake_required:
+            self._deadline = self._loop.call_later(
+                HANDSHAKE_TIMEOUT_S, self._fail, "the peer sent no HELLO in time"
+            )
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        session = self._session
+        assert session is not None
+        self._receiving = True
+        try:
+            session.receive(data)
+        except ProtocolError as error:
+            logger.warning("connection with %s is closed: %s", self.peer, error)
+            self._fail(str(error))
+        finally:
+            self._receiving = False
+        if session.out:
+            self._flush()
+
+    def eof_received(self) -> bool:
+        """A peer that half-closes has gone: nobody would read our answers."""
+        return False
+
+    def _on_ready(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    # ---- liveness --------------------------------------------------------------------------------------------
+
+    async def ping(self, timeout_s: float) -> None:
+        """Returns once the peer's loop has answered. Raises RequestTimeoutError, or ConnectionError when it is gone."""
+        if self.session.closed:
+            raise ConnectionResetError(self.session.reason)
+        self._ping_number += 1
+        token = self._ping_number.to_bytes(8, "little")
+        answer = self._pings[token] = self._loop.create_future()
+        self.session.ping(token)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await answer
+        except TimeoutError:
+            raise RequestTimeoutError(f"{self.peer} did not answer a ping within {timeout_s:g} s") from None
+        finally:
+            self._pings.pop(token, None)
+
+    def _on_pong(self, token: bytes) -> None:
+        answer = self._pings.get(token)
+        if answer is not None and not answer.done():
+            answer.set_result(None)
+
+    # ---- the end ---------------------------------------------------------------------------------------------
+
+    def close(self, reason: str = "the connection was closed by this side") -> None:
+        """Ends all calls now, sends what was written before, and closes."""
+        if not self._end(reason):
+            return
+        transport = self._transport
+        if transport is not None:
+            self._flush()
+            transport.close()
+            if not self.lost.done() and transport.get_write_buffer_size():
+                self._linger = self._loop.call_later(_LINGER_S, transport.abort)
+
+    def _fail(self, reason: str) -> None:
+        if self._end(reason) and self._transport is not None:
+            self._transport.abort()
+
+    def _end(self, reason: str) -> bool:
+        if not self.session.close(reason):
+            return False
+        self._on_ready()
+        for answer in self._pings.values():
+            if not answer.done():
+                answer.set_exception(ConnectionResetError(reason))
+        self._on_closed()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(f"the connection with {self.peer} was lost" + (f": {exc}" if exc else ""))
+        if self._linger is not None:
+            self._linger.cancel()
+        self._transport = None
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    async def wait_closed(self) -> None:
+        """Returns once the socket is closed."""
+        await asyncio.shield(self.lost)
+
+
+def is_same_user(sock: socket.socket) -> bool:
+    """Whether the peer of a Unix socket runs under our user id, as the kernel says."""
+    _pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return bool(uid == os.geteuid())

@@ -1,0 +1,124 @@
+"""The called side: accepts connections on a listening socket and hands each new call to one callback.
+
+Over a Unix socket only processes of our own user are served; over TCP only peers that prove the secret, before any
+frame of theirs is looked at. The callback must not block; long work belongs to tasks or threads of its owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from eagleray.base.errors import ConfigError
+from eagleray.rpc.connection import Connection, is_same_user
+from eagleray.wire.handshake import NONCE_SIZE, Handshake
+from eagleray.wire.session import ServerSession
+from eagleray.wire.streams import Incoming
+
+__all__ = ["Incoming", "Server", "ServerConnection"]
+
+logger = logging.getLogger("eagleray.rpc")
+
+_BACKLOG = 4096
+"""Connections that may wait in the kernel; Linux cuts it to net.core.somaxconn, which is 4096 by default."""
+
+
+class ServerConnection(Connection):
+    """One accepted connection. Handlers meet its session as `Incoming.connection`."""
+
+    def __init__(self, server: Server, on_call: Callable[[Incoming], None], secret: bytes | None) -> None:
+        super().__init__(self._leave)
+        self._server = server
+        self._trusted_socket = secret is None
+        nonce = os.urandom(NONCE_SIZE) if secret is not None else b""
+        handshake = Handshake(server=True, secret=secret, nonce=nonce)
+        self._calls = ServerSession(self.wake, handshake, on_call)
+        self.attach(self._calls)
+        self.handshake_required = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        sock: socket.socket = transport.get_extra_info("socket")
+        if self._trusted_socket:
+            self.peer = "a client on our Unix socket"
+            if not is_same_user(sock):
+                logger.warning("a process of another user has connected; it is turned away")
+                self.session.close("the peer belongs to another user")
+        else:
+            self.peer = "tcp:{}:{}".format(*transport.get_extra_info("peername"))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().connection_made(transport)
+        if self.session.closed:
+            return
+        self._server.connections.add(self)
+        if self._server.leaving:
+            self._calls.goaway()
+
+    def room(self) -> None:
+        """Tells the peer that a slot is free again."""
+        self._calls.room()
+
+    def goaway(self) -> None:
+        """Tells the peer to send no more calls here."""
+        if self._calls.ready:
+            self._calls.goaway()
+
+    def _on_ready(self) -> None:
+        super()._on_ready()
+        if self._server.leaving and not self._calls.closed:
+            self._calls.goaway()
+
+    def _leave(self) -> None:
+        self._server.connections.discard(self)
+
+
+class Server:
+    """Serves calls on one listening socket. `on_call` must answer each `Incoming` exactly once.
+
+    `secret` is needed for TCP and ignored for Unix sockets.
+    """
+
+    def __init__(self, on_call: Callable[[Incoming], None], *, secret: bytes | None = None) -> None:
+        self._on_call = on_call
+        self._secret = secret
+        self._listener: asyncio.AbstractServer | None = None
+        self.connections: set[ServerConnection] = set()
+        self.leaving = False
+
+    async def start(self, sock: socket.socket) -> None:
+        """Begins to accept on `sock`, which is listening already and is closed by `close()`; a path is not unlinked."""
+        loop = asyncio.get_running_loop()
+        sock.setblocking(False)
+        if sock.family == socket.AF_UNIX:
+            options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+            self._listener = await loop.create_unix_server(
+                lambda: ServerConnection(self, self._on_call, None), sock=sock, backlog=_BACKLOG, **options
+            )
+        elif self._secret:
+            secret = self._secret
+            self._listener = await loop.create_server(
+                lambda: ServerConnection(self, self._on_call, secret), sock=sock, backlog=_BACKLOG
+            )
+        else:
+            raise ConfigError("a TCP listener needs a secret: without it anybody could run code here")
+
+    def goaway(self) -> None:
+        """Tells all peers, and those that still come, to send no more calls here."""
+        self.leaving = True
+        for connection in tuple(self.connections):
+            connection.goaway()
+
+    async def close(self) -> None:
+        """Stops accepting, ends all connections (what was answered is still sent) and waits for them. Idempotent."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+        connections = tuple(self.connections)
+        for connection in connections:
+            connection.close()
+        for connection in connections:
+            await connection.wait_closed()
