@@ -1,0 +1,161 @@
+"""Response heads as bytes: status line, our own fields, the application's fields, and how the body is framed.
+
+The application decides status and fields, we decide framing: whatever it says about `connection` or
+`transfer-encoding` stays on its own hop. A head that could split the response (CR, LF or NUL in a field) is refused.
+"""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import NamedTuple
+
+from eagleray.wire.messages import Headers
+
+_STATUS_LINE = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+
+_OURS = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"date",
+        b"keep-alive",
+        b"proxy-connection",
+        b"server",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"x-request-id",
+    }
+)
+"""Fields that are hop-by-hop, or that are replaced rather than doubled."""
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+TEXT: Headers = [(b"content-type", b"text/plain; charset=utf-8")]
+
+
+class BadResponseError(ValueError):
+    """The application's status or headers cannot be sent."""
+
+
+class Framing(NamedTuple):
+    """How the body that follows a head is delimited. `length` is -1 where the head does not say."""
+
+    head: bytes
+    length: int
+    chunked: bool
+    close: bool
+
+
+def common_fields(now_s: float) -> bytes:
+    """The fields of every response, for one second of wall time."""
+    return b"server: eagleray\r\ndate: %b\r\n" % formatdate(now_s, usegmt=True).encode()
+
+
+def encode_head(
+    status: int,
+    headers: Headers,
+    *,
+    common: bytes,
+    request_id: bytes,
+    method: str,
+    http11: bool,
+    keep_alive: bool,
+    body_length: int,
+) -> Framing:
+    """The head of a final response. `body_length` is that of the whole body, -1 when the body is yet to come.
+
+    Raises BadResponseError for a status outside 200-599, fields that would break the head, or a `content-length`
+    that contradicts the body.
+    """
+    line = _STATUS_LINE.get(status) or _unnamed(status)
+    parts = [line, common]
+    add = parts.append
+    lines = 3
+    declared = -1
+    for name, value in headers:
+        lowered = name.lower()
+        if lowered in _OURS:
+            if lowered == b"content-length":
+                declared = _length(value, declared)
+            elif lowered == b"connection" and b"close" in value.lower():
+                keep_alive = False
+            elif lowered == b"server" or lowered == b"date":
+                parts[1] = _without(parts[1], lowered)
+                lines -= 1
+            else:
+                continue
+            if lowered == b"content-length" or lowered == b"connection":
+                continue
+        add(b"%b: %b\r\n" % (name, value))
+        lines += 1
+    if request_id:
+        add(b"x-request-id: %b\r\n" % request_id)
+        lines += 1
+    length, chunked = _frame(status, method, http11, body_length, declared)
+    if length >= 0:
+        add(b"content-length: %d\r\n" % length)
+        lines += 1
+    elif chunked:
+        add(b"transfer-encoding: chunked\r\n")
+        lines += 1
+    elif not _is_bodiless(status, method):
+        keep_alive = False
+    if not keep_alive:
+        add(b"connection: close\r\n")
+        lines += 1
+    elif not http11:
+        add(b"connection: keep-alive\r\n")
+        lines += 1
+    add(b"\r\n")
+    head = b"".join(parts)
+    # One scan for the whole head instead of one for each field: exactly our own line ends may be in it.
+    if head.count(b"\n") != lines + 1 or head.count(b"\r") != lines + 1 or b"\0" in head:
+        raise BadResponseError("a header contains CR, LF or NUL")
+    return Framing(head, length, chunked, not keep_alive)
+
+
+def _is_bodiless(status: int, method: str) -> bool:
+    return method == "HEAD" or status == 204 or status == 304
+
+
+def _frame(status: int, method: str, http11: bool, body_length: int, declared: int) -> tuple[int, bool]:
+    """`content-length` to send (-1: none) and whether the body goes in chunks."""
+    if status == 204:
+        return -1, False
+    if method == "HEAD" or status == 304:
+        # What a GET would have said, where the application knows it (RFC 9110, 8.6).
+        if declared >= 0:
+            return declared, False
+        return (body_length if body_length > 0 or (method != "HEAD" and status != 304) else -1), False
+    if body_length >= 0:
+        if 0 <= declared != body_length:
+            raise BadResponseError(f"content-length is {declared}, but the body has {body_length} bytes")
+        return body_length, False
+    if declared >= 0:
+        return declared, False
+    return -1, http11
+
+
+def _length(value: bytes, previous: int) -> int:
+    if not value.isdigit() or len(value) > 18 or (previous >= 0 and int(value) != previous):
+        raise BadResponseError("content-length is not one number")
+    return int(value)
+
+
+def _without(common: bytes, name: bytes) -> bytes:
+    """Our own field gives way to the application's."""
+    start = common.find(name + b": ")
+    if start < 0:
+        raise BadResponseError(f"two fields named {name.decode()}")
+    end = common.index(b"\n", start) + 1
+    return common[:start] + common[end:]
+
+
+def _unnamed(status: int) -> bytes:
+    if not 200 <= status <= 999:
+        raise BadResponseError(f"status {status} is not a final HTTP status")
+    return b"HTTP/1.1 %d \r\n" % status
