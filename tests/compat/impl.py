@@ -9,7 +9,10 @@ from __future__ import annotations
 import importlib
 import itertools
 import os
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +22,7 @@ from typing import Any
 import pytest
 
 from tests.compat.client import Reply, request
+from tests.compat.world import wait_until
 
 NAME = os.environ.get("SERVE_IMPL", "eagleray")
 ON_RAY = NAME == "ray"
@@ -74,6 +78,13 @@ class App:
         prefix = "" if self.prefix in (None, "/") else self.prefix
         return request(self.instance.port, method, f"{prefix}{path}" or "/", **kwargs)
 
+    def answers(self) -> bool:
+        """Whether its route is there."""
+        try:
+            return self.get().status != 404
+        except OSError:
+            return False
+
     def status(self) -> Any:
         return serve.status().applications[self.name]
 
@@ -113,4 +124,27 @@ def running(**http_options: Any) -> Iterator[Instance]:
     try:
         yield Instance(port)
     finally:
+        serve.shutdown()
+
+
+@contextmanager
+def command_line(target: str, *arguments: str) -> Iterator[App]:
+    """`eagleray run` in a process of its own until Ctrl-C; `serve run` against the Ray that this process began."""
+    port = free_port()
+    if ON_RAY:
+        prepare()
+        serve.start(http_options={"port": port})
+        command = [sys.executable, "-m", "ray.serve.scripts", "run", "--address", "auto", target, *arguments]
+    else:
+        command = [sys.executable, "-m", "eagleray.cli", "run", "--port", str(port), target, *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    app = App(Instance(port), "default", "/", None)
+    try:
+        wait_until(lambda: process.poll() is not None or app.answers(), f"{target} to answer")
+        if process.poll() is not None:
+            raise AssertionError(f"{command} ended: {process.communicate()[0].decode()}")
+        yield app
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate()
         serve.shutdown()

@@ -20,11 +20,17 @@ def test_http_options() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"port": "x"}, {"ssl_keyfile": "key.pem"}, {"middlewares": ["x"]}, {"num_cpus": 1}]
+    "options", [{"port": "x"}, {"ssl_certfile": "cert.pem"}, {"middlewares": ["x"]}, {"num_cpus": 1}]
 )
 def test_bad_http_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         config.HTTPOptions(**options)
+
+
+@differs("tls-key-without-certificate")
+def test_a_tls_key_needs_its_certificate() -> None:
+    with pytest.raises(ValueError):
+        config.HTTPOptions(ssl_keyfile="key.pem")
 
 
 @differs("http-options-extras")

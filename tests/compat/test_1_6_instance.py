@@ -50,7 +50,7 @@ def nothing_runs() -> Iterator[None]:
 def test_one_life_of_an_instance() -> None:
     serve.shutdown()
     status = serve.status()
-    assert (status.applications, status.proxies, status.target_capacity) == ({}, {}, None)
+    assert (status.applications, status.proxies) == ({}, {})
     with pytest.raises(exceptions.RayServeException):
         serve.get_app_handle("default")
 
