@@ -1,0 +1,161 @@
+"""Python values, errors and code as bytes, between processes of ours that have proved who they are.
+
+pickle 5 carries values; cloudpickle takes over for what only exists in this program (lambdas, classes of `__main__`).
+Large buffers (numpy, Arrow) leave the pickle stream and are written behind it, which saves a copy on each side.
+
+Unpickling happens in exactly two functions: `load_value` and `load_code`. Neither is ever given bytes from HTTP, the
+store or anybody who has not been authenticated.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from typing import Any
+
+import cloudpickle
+
+from eagleray.wire.frames import MAX_CHUNK
+from eagleray.wire.remote_error import RemoteError, rebuild, safe_str
+from eagleray.wire.unpicklable import SerializationError, find_culprit
+
+_MIN_SIDE_BUFFER = 64 * 1024
+"""Bytes from which a buffer is worth its own entry; below, one memcpy is cheaper."""
+_SIDE_BUFFERS = 1
+"""First byte of a value with side buffers; a bare pickle begins with 0x80."""
+_COUNT = struct.Struct("<BxxxI")
+_MAX_ERROR = MAX_CHUNK
+"""Bytes of a dumped error: it must fit into one frame."""
+_MAX_TEXT = 64 * 1024
+
+
+class _UserCodeError(Exception):
+    """Pickling has failed, in code of the user; the caller knows how to say what failed."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def dump_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+    """The body of a PYTHON call. Raises SerializationError, which names the argument that cannot be pickled."""
+    try:
+        return _dump((args, kwargs))
+    except _UserCodeError as failed:
+        parts = {f"argument {index}": value for index, value in enumerate(args)}
+        parts |= {f"argument '{name}'": value for name, value in kwargs.items()}
+        raise SerializationError(find_culprit(parts, failed.error)) from failed.error
+
+
+def load_call(data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The inverse of `dump_call`."""
+    args, kwargs = load_value(data)
+    return args, kwargs
+
+
+def dump_value(value: Any) -> bytes:
+    """The body of a reply or one item of a stream. Raises SerializationError, which names what cannot be pickled."""
+    try:
+        return _dump(value)
+    except _UserCodeError as failed:
+        raise SerializationError(find_culprit({"the result": value}, failed.error)) from failed.error
+
+
+def _dump(value: Any) -> bytes:
+    buffers: list[memoryview] = []
+
+    def keep(buffer: pickle.PickleBuffer) -> bool:
+        """True: stay in the stream."""
+        try:
+            raw = buffer.raw()
+        except BufferError:  # not contiguous
+            return True
+        if raw.nbytes < _MIN_SIDE_BUFFER:
+            return True
+        buffers.append(raw)
+        return False
+
+    try:
+        stream = pickle.dumps(value, 5, buffer_callback=keep)
+        by_reference = b"__main__" not in stream
+    except Exception:  # user code runs in here, and raises what it likes
+        by_reference = False
+    if not by_reference:
+        # Classes of the user's script are unknown to the process over there, so they travel by value.
+        buffers.clear()
+        try:
+            stream = cloudpickle.dumps(value, 5, buffer_callback=keep)
+        except Exception as error:
+            raise _UserCodeError(error) from error
+    if not buffers:
+        return stream
+    sizes = [len(stream), *(buffer.nbytes for buffer in buffers)]
+    header = _COUNT.pack(_SIDE_BUFFERS, len(sizes)) + struct.pack(f"<{len(sizes)}Q", *sizes)
+    return b"".join((header, stream, *buffers))
+
+
+def load_value(data: bytes | memoryview) -> Any:
+    """The inverse of `dump_value`. Arrays are writable: their buffers are copied out of `data`."""
+    stream: bytes | memoryview = data
+    buffers: list[bytearray] = []
+    if data[0] == _SIDE_BUFFERS:
+        view = memoryview(data)
+        _, count = _COUNT.unpack_from(view)
+        sizes = struct.unpack_from(f"<{count}Q", view, _COUNT.size)
+        offset = _COUNT.size + 8 * count
+        stream = view[offset : offset + sizes[0]]
+        offset += sizes[0]
+        for size in sizes[1:]:
+            buffers.append(bytearray(view[offset : offset + size]))
+            offset += size
+    return pickle.loads(stream, buffers=buffers)
+
+
+def dump_code(code: Any) -> bytes:
+    """A callable, or the `(args, kwargs)` it is built with; what belongs to the user's script travels by value."""
+    try:
+        data: bytes = cloudpickle.dumps(code, 5)
+    except Exception as error:  # user code runs in here
+        raise SerializationError(find_culprit({"the code": code}, error)) from error
+    return data
+
+
+def load_code(data: bytes) -> Any:
+    """The inverse of `dump_code`."""
+    return cloudpickle.loads(data)
+
+
+def dump_error(error: BaseException, traceback_text: str) -> bytes:
+    """The body of an ERROR of code `user`: the exception if it can be pickled, and its traceback as text always."""
+    cause: BaseException | None = error.cause if isinstance(error, RemoteError) else error
+    name = type(cause if cause is not None else error).__name__
+    text = traceback_text if len(traceback_text) <= _MAX_TEXT else "...\n" + traceback_text[-_MAX_TEXT:]
+    pickled = b""
+    if cause is not None:
+        try:
+            pickled = _dump(cause)
+        except _UserCodeError:
+            pickled = b""
+    if len(pickled) + 6 * len(text) > _MAX_ERROR:
+        pickled = b""
+    return _dump((pickled, name, safe_str(error)[:_MAX_TEXT], text))
+
+
+def load_error(data: bytes) -> Exception:
+    """The exception to raise at the caller: an instance of the original class and of `RemoteError`.
+
+    `.cause` is the original, `str()` has the remote traceback. A plain `RemoteError` when the original cannot be
+    rebuilt here, is no `Exception`, or cannot be subclassed.
+    """
+    if not data:
+        return RemoteError(None, "the remote error was too large to be sent")
+    pickled, name, message, text = load_value(data)
+    cause: BaseException | None = None
+    if pickled:
+        try:
+            cause = load_value(pickled)
+        except Exception:  # user code runs in here: its class may not exist in this process
+            cause = None
+    if not isinstance(cause, BaseException):
+        return RemoteError(None, text or f"{name}: {message}")
+    return rebuild(cause, text)
