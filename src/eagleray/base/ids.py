@@ -27,7 +27,8 @@ class DeploymentID(NamedTuple):
     def __str__(self) -> str:
         return f"Deployment(name='{self.name}', app='{self.app_name}')"
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)
 
 
 class ReplicaID(NamedTuple):
@@ -43,7 +44,8 @@ class ReplicaID(NamedTuple):
         name, app = self.deployment_id
         return f"Replica(id='{self.unique_id}', deployment='{name}', app='{app}')"
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def new_unique_id(length: int = 8) -> str:

@@ -131,7 +131,9 @@ class Exchange:
             if self._status:
                 raise RuntimeError("The response has been started already.")
             # Converted here: what is not bytes must be this application's error, not the connection's.
-            self._headers = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
+            self._headers = [
+                (bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())
+            ]
             self._status = int(message["status"])
         else:
             raise RuntimeError(f"Unexpected ASGI message '{kind}'.")

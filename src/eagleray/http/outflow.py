@@ -12,7 +12,7 @@ from typing import Any
 
 from eagleray.wire.streams import Incoming
 
-Put = Callable[..., None]
+Put = Callable[..., object]
 """`put(function, *args)`: runs it on the other side's loop, in order (`rpc.bridge.Bridge.put`)."""
 
 LIMIT = 64 * 1024

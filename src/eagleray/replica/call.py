@@ -7,8 +7,10 @@ user code does, exactly one of `_io_answer`, `_io_finish` and `_io_fail` runs on
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextvars import Context
-from typing import TYPE_CHECKING
+from inspect import iscoroutine
+from typing import TYPE_CHECKING, Any
 
 from eagleray.http.outflow import Outflow, Put
 from eagleray.replica.slots import Slots
@@ -29,10 +31,26 @@ class Floor:
     `running` holds the calls whose user code runs on the user's loop: asyncio itself would not keep them alive.
     """
 
-    __slots__ = ("base_context", "loop", "running", "slots", "threads", "to_io", "to_user", "user")
+    __slots__ = (
+        "base_context",
+        "loop",
+        "running",
+        "slots",
+        "stopping",
+        "threads",
+        "to_io",
+        "to_user",
+        "user",
+    )
 
     def __init__(
-        self, user: UserCode, loop: asyncio.AbstractEventLoop, slots: Slots, threads: Threads, to_user: Put, to_io: Put
+        self,
+        user: UserCode,
+        loop: asyncio.AbstractEventLoop,
+        slots: Slots,
+        threads: Threads,
+        to_user: Put,
+        to_io: Put,
     ) -> None:
         self.user = user
         self.loop = loop
@@ -42,18 +60,20 @@ class Floor:
         self.to_io = to_io
         self.running: set[Call] = set()
         self.base_context = Context()
+        self.stopping = False
 
 
 class Call:
     """One call that holds a slot. Methods that begin with `_io` or `on_` run on the I/O loop."""
 
-    __slots__ = ("cancelled", "context", "floor", "in_thread", "incoming", "outflow", "task")
+    __slots__ = ("cancelled", "context", "floor", "in_thread", "incoming", "outflow", "started", "task")
 
     def __init__(self, floor: Floor, incoming: Incoming) -> None:
         self.floor = floor
         self.incoming = incoming
         self.cancelled = False
         self.in_thread = False
+        self.started = False
         self.context: RequestContext | None = None
         self.task: asyncio.Task[None] | None = None
         self.outflow: Outflow | None = None
@@ -77,6 +97,25 @@ class Call:
         self.context = context
         return context
 
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """On the user's loop: runs `work` as this call's task. It begins with `enter` and answers in any case."""
+        floor = self.floor
+        floor.running.add(self)
+        self.started = False
+        self.task = floor.loop.create_task(work, name="call")
+
+    def enter(self) -> None:
+        """The task's first step. Raises CancelledError when the call was cancelled before it."""
+        self.started = True
+        if self.cancelled:
+            raise asyncio.CancelledError
+
+    def enter_with(self, result: Any) -> None:
+        """As `enter`; a coroutine that will not be awaited is closed."""
+        if self.cancelled and iscoroutine(result):
+            result.close()
+        self.enter()
+
     def ended(self) -> None:
         """On the user's loop: user code has returned."""
         self.floor.running.discard(self)
@@ -98,7 +137,8 @@ class Call:
         self.cancelled = True
         if self.context is not None:
             self.context.cancel_children()
-        if self.task is not None:
+        # A task that is cancelled before its first step never runs, so it could not answer: `enter` cancels it then.
+        if self.task is not None and self.started:
             self.task.cancel()
 
     # ---- answers, from user code -----------------------------------------------------------------------------
@@ -120,6 +160,13 @@ class Call:
     def fail(self, code: str, message: str, body: bytes = b"") -> None:
         """The end without an answer, or without the rest of it."""
         self.floor.to_io(self._io_fail, code, message, body)
+
+    def fail_cancelled(self) -> None:
+        """The answer to a cancel, by the caller or because the replica's time to stop is over."""
+        if self.floor.stopping:
+            self.fail("replica_died", "The replica was stopped before the request had ended.")
+        else:
+            self.fail("cancelled", "The call was cancelled.")
 
     # ---- answers, on the I/O loop ----------------------------------------------------------------------------
 

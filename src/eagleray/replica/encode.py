@@ -111,15 +111,16 @@ def _key(key: Any) -> str:
 
 def _scientific(value: Any) -> tuple[bool, Any]:
     """Rules for numpy and pandas, when the user's code has them loaded."""
-    numpy = sys.modules.get("numpy")
+    numpy: Any = sys.modules.get("numpy")
     if numpy is not None:
         if isinstance(value, numpy.ndarray):
             return True, value.tolist()
         if isinstance(value, numpy.generic):
             return True, value.item()
-    pandas = sys.modules.get("pandas")
-    if pandas is not None and isinstance(value, getattr(pandas, "DataFrame", ())):
-        return True, value.to_dict(orient="records")
+    pandas: Any = sys.modules.get("pandas")
+    frame: Any = getattr(pandas, "DataFrame", None)  # None while pandas itself is being imported
+    if frame is not None and isinstance(value, frame):
+        return True, frame.to_dict(value, orient="records")
     return False, None
 
 

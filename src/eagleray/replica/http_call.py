@@ -1,0 +1,210 @@
+"""An HTTP request in the replica: a Starlette `Request` in and any value out, or an ASGI application.
+
+The common case, an `async def` that returns text, bytes or JSON, costs one task and no ASGI message. Everything that
+escapes user code becomes an answer: Ray Serve's texts, no traceback for the client, the traceback in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from inspect import isawaitable
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from eagleray.base.errors import BackPressureError, DeploymentUnavailableError, EaglerayError
+from eagleray.http.asgi import Exchange, make_scope
+from eagleray.replica.call import Call, Floor
+from eagleray.replica.encode import TEXT, encode_result
+from eagleray.replica.errors import trimmed
+from eagleray.serve.context import _serve_request_context
+from eagleray.wire.messages import Headers
+from eagleray.wire.streams import Incoming
+
+logger = logging.getLogger("ray.serve")
+
+_INTERNAL_ERROR = b"Internal Server Error"
+
+
+class HttpCall(Call):
+    """One HTTP request. `begin` on the I/O loop, once it has a slot; the answer goes out by itself."""
+
+    __slots__ = ("exchange", "scope")
+
+    def __init__(self, floor: Floor, incoming: Incoming) -> None:
+        super().__init__(floor, incoming)
+        self.exchange = Exchange(incoming, self, floor.to_user, floor.to_io)
+        assert incoming.head.http is not None
+        self.scope = make_scope(incoming.head.http)
+
+    def begin_work(self) -> None:
+        """On the I/O loop: hands the request to user code."""
+        incoming = self.incoming
+        if not incoming.ended:
+            incoming.on_data = self.exchange.on_data
+            incoming.accept()
+        floor = self.floor
+        entry = floor.user.entry
+        if entry is not None and entry.in_thread and floor.user.app is None:
+            self.in_thread = True
+            floor.threads.submit(self._work)
+        else:
+            floor.to_user(self._start)
+
+    # ---- on the user's loop ----------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        _serve_request_context.set(self.make_context(True))
+        user = self.floor.user
+        if user.app is not None:
+            self.run(self._serve_app())
+        else:
+            self.run(self._serve())
+
+    async def _serve(self) -> None:
+        """A task's root: a plain deployment."""
+        try:
+            self.enter()
+            entry = self.floor.user.entry
+            if entry is None:
+                raise EaglerayError(self.floor.user.no_entry())
+            result = entry.function(self._request()) if entry.takes_arguments else entry.function()
+            if entry.is_async or isawaitable(result):
+                result = await result
+            if isinstance(result, Response):
+                await self._respond(result)
+            else:
+                headers, body = self._encode(result)
+                self.answer(200, headers, body)
+        except (
+            BaseException
+        ) as error:  # user code may raise anything; this call, and only this one, ends by it
+            self._failed(error)
+        finally:
+            self.ended()
+
+    async def _serve_app(self) -> None:
+        """A task's root: an ASGI application."""
+        exchange = self.exchange
+        user = self.floor.user
+        assert user.app is not None
+        scope = self.scope
+        if user.lifespan is not None and user.lifespan.state:
+            scope["state"] = user.lifespan.state.copy()
+        try:
+            self.enter()
+            await user.app(scope, exchange.receive, exchange.send)
+            if not exchange.complete:
+                raise EaglerayError("The ASGI application has returned without a whole response.")
+        except BaseException as error:  # as in `_serve`
+            self._failed(error)
+        finally:
+            self.ended()
+
+    def _request(self) -> Request:
+        exchange = self.exchange
+        request = Request(self.scope, exchange.receive, exchange.send)
+        body = exchange.whole_body
+        if body is not None:
+            # What `await request.body()` would store; it saves two suspensions for each request with a body.
+            request._body = body
+        return request
+
+    async def _respond(self, result: Any) -> None:
+        """Answers with what user code has returned."""
+        if isinstance(result, Response):
+            await result(self.scope, self.exchange.receive, self.exchange.send)
+            return
+        headers, body = self._encode(result)
+        self.answer(200, headers, body)
+
+    def _encode(self, result: Any) -> tuple[Headers, bytes]:
+        kind = type(result)
+        if kind is GeneratorType or kind is AsyncGeneratorType:
+            raise TypeError(
+                f"{self.floor.user.name} has returned a generator to an HTTP request. Return "
+                f"`starlette.responses.StreamingResponse(generator)` to stream, or a list."
+            )
+        return encode_result(result)
+
+    def cancel(self) -> None:
+        super().cancel()
+        self.exchange.disconnect()
+
+    # ---- in a thread -----------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        """A sync entry, in a thread of its own."""
+        self.floor.base_context.copy().run(self._work_in_context)
+
+    def _work_in_context(self) -> None:
+        try:
+            _serve_request_context.set(self.make_context(True))
+            entry = self.floor.user.entry
+            assert entry is not None
+            if self.cancelled:
+                raise asyncio.CancelledError
+            result = entry.function(self._request()) if entry.takes_arguments else entry.function()
+            if isinstance(result, Response) or isawaitable(result):
+                self.floor.to_user(self._continue, result)
+                return
+            headers, body = self._encode(result)
+        except BaseException as error:  # the root of this thread's work
+            self._failed(error)
+        else:
+            self.answer(200, headers, body)
+
+    def _continue(self, result: Any) -> None:
+        assert self.context is not None
+        _serve_request_context.set(self.context)
+        self.run(self._finish_on_loop(result))
+
+    async def _finish_on_loop(self, result: Any) -> None:
+        """A task's root: what a sync entry has returned needs the loop."""
+        try:
+            self.enter_with(result)
+            await self._respond(await result if isawaitable(result) else result)
+        except BaseException as error:  # as in `_serve`
+            self._failed(error)
+        finally:
+            self.ended()
+
+    # ---- failures --------------------------------------------------------------------------------------------
+
+    def _failed(self, error: BaseException) -> None:
+        """Answers for user code that has raised; never raises itself."""
+        exchange = self.exchange
+        if self.cancelled and not exchange.complete:
+            self.fail_cancelled()
+            return
+        refusal = None if exchange.begun else _refusal(error)
+        if refusal is not None:
+            self.answer(*refusal)
+            return
+        context = self.context
+        request_id = context.request_id if context is not None else ""
+        logger.error("Request %s has failed.", request_id, exc_info=trimmed(error))
+        if exchange.complete:
+            return
+        if exchange.begun:
+            self.fail("user", f"{type(error).__name__} after the response had begun")
+        else:
+            self.answer(500, TEXT, _INTERNAL_ERROR)
+
+
+def _refusal(error: BaseException) -> tuple[int, Headers, bytes] | None:
+    """The answer for a child call's error that the user's code lets escape."""
+    cause = getattr(error, "cause", None)
+    for refusal in (cause, error):
+        if type(refusal) is DeploymentUnavailableError:
+            return 503, TEXT, refusal.message.encode()
+        if type(refusal) is BackPressureError:
+            headers = TEXT
+            if refusal.retry_after_s is not None:
+                headers = [*TEXT, (b"retry-after", b"%d" % math.ceil(refusal.retry_after_s))]
+            return refusal.status_code, headers, refusal.message.encode()
+    return None

@@ -1,0 +1,234 @@
+"""A call by handle in the replica: a method with arguments in, a value or a stream of items out.
+
+Arguments are decoded and results encoded where the method runs, because both may run user code. A stream's items
+leave as they are produced, and its generator waits at its own `yield` when the reader is slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Generator
+from inspect import isawaitable
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any
+
+from eagleray.http.asgi import wait_for_room
+from eagleray.replica.call import NO_HEADERS, Call
+from eagleray.replica.callable import Method
+from eagleray.replica.errors import trimmed_text
+from eagleray.serve.context import _serve_request_context
+from eagleray.wire import codec
+from eagleray.wire.messages import USER
+
+_NO_LIMIT = 1 << 62
+"""Callers are our own processes; what they may send is bounded where the outside comes in."""
+
+
+class PythonCall(Call):
+    """One handle call. `begin_work` on the I/O loop, once it has a slot."""
+
+    __slots__ = ("body", "method")
+
+    method: Method
+
+    def begin_work(self) -> None:
+        """On the I/O loop: hands the call to user code, once its arguments are here."""
+        incoming = self.incoming
+        if incoming.ended:
+            self._dispatch(incoming.body)
+        else:
+            incoming.on_cancel = self._on_cancel_early
+            incoming.collect(_NO_LIMIT, self._dispatch)
+
+    def _on_cancel_early(self) -> None:
+        self.cancelled = True
+        self._io_fail("cancelled", "", b"")
+
+    def _dispatch(self, body: bytes) -> None:
+        self.body = body
+        self.incoming.on_cancel = self.on_cancel
+        method = self.floor.user.known.get(self.incoming.head.method)
+        if method is None:
+            self.floor.to_user(self._find)
+        else:
+            self.method = method
+            if method.in_thread:
+                self._io_to_thread()
+            else:
+                self.floor.to_user(self._start)
+
+    def _io_to_thread(self) -> None:
+        self.in_thread = True
+        self.floor.threads.submit(self._work)
+
+    # ---- on the user's loop ----------------------------------------------------------------------------------
+
+    def _find(self) -> None:
+        """The first call of a method: looking it up may run user code, so it is not done on the I/O loop."""
+        try:
+            self.method = self.floor.user.find(self.incoming.head.method)
+        except BaseException as error:  # user code (a property, say) may raise anything
+            self._failed(error)
+            return
+        if self.method.in_thread:
+            self.floor.to_io(self._io_to_thread)
+        else:
+            self._start()
+
+    def _start(self) -> None:
+        _serve_request_context.set(self.make_context(False))
+        self.run(self._serve())
+
+    async def _serve(self) -> None:
+        """A task's root."""
+        try:
+            self.enter()
+            args, kwargs = codec.load_call(self.body)
+            self.body = b""
+            method = self.method
+            result = method.function(*args, **kwargs)
+            await self._respond(await result if method.is_async or isawaitable(result) else result)
+        except (
+            BaseException
+        ) as error:  # user code may raise anything; this call, and only this one, ends by it
+            self._failed(error)
+        finally:
+            self.ended()
+
+    async def _respond(self, result: Any) -> None:
+        kind = type(result)
+        if not self.incoming.head.stream:
+            self._check_value(kind)
+            self.answer(0, NO_HEADERS, codec.dump_value(result))
+        elif kind is AsyncGeneratorType:
+            await self._stream(result)
+        elif kind is GeneratorType:
+            self.floor.to_io(self._io_stream_in_thread, result)
+        else:
+            raise TypeError(self._not_a_generator(kind))
+
+    async def _stream(self, items: AsyncGenerator[Any, None]) -> None:
+        outflow = self.begin(0, NO_HEADERS)
+        try:
+            async for item in items:
+                outflow.push(codec.dump_value(item))
+                if outflow.full:
+                    await self._wait_at_yield(outflow, items)
+                if self.cancelled:
+                    raise asyncio.CancelledError
+        finally:
+            await items.aclose()
+        self.finish()
+
+    async def _wait_at_yield(self, outflow: Any, items: AsyncGenerator[Any, None]) -> None:
+        """A cancel that comes while the generator waits for the reader is thrown into it, as at an await."""
+        try:
+            await wait_for_room(outflow, self.floor.to_user)
+        except asyncio.CancelledError as cancel:
+            try:
+                await items.athrow(cancel)
+            except StopAsyncIteration:
+                pass
+            raise
+
+    # ---- in a thread -----------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        self.floor.base_context.copy().run(self._work_in_context)
+
+    def _work_in_context(self) -> None:
+        try:
+            _serve_request_context.set(self.make_context(False))
+            if self.cancelled:
+                raise asyncio.CancelledError
+            args, kwargs = codec.load_call(self.body)
+            self.body = b""
+            result = self.method.function(*args, **kwargs)
+            del args, kwargs
+            kind = type(result)
+            if kind is AsyncGeneratorType or isawaitable(result):
+                self.floor.to_user(self._continue, result)
+            elif not self.incoming.head.stream:
+                self._check_value(kind)
+                self.answer(0, NO_HEADERS, codec.dump_value(result))
+            elif kind is GeneratorType:
+                self._stream_here(result)
+            else:
+                raise TypeError(self._not_a_generator(kind))
+        except BaseException as error:  # the root of this thread's work
+            self._failed(error)
+
+    def _stream_here(self, items: Generator[Any, None, None]) -> None:
+        outflow = self.begin(0, NO_HEADERS)
+        room = threading.Semaphore(0)
+        try:
+            for item in items:
+                outflow.push(codec.dump_value(item))
+                while outflow.full and not self.cancelled and outflow.wait(room.release):
+                    room.acquire()
+                if self.cancelled:
+                    raise asyncio.CancelledError
+        finally:
+            items.close()
+        self.finish()
+
+    def _io_stream_in_thread(self, items: Generator[Any, None, None]) -> None:
+        """A coroutine has returned a sync generator: it runs in a thread, like any sync code."""
+        self.in_thread = True
+        self.floor.threads.submit(lambda: self._stream_to_end(items))
+
+    def _stream_to_end(self, items: Generator[Any, None, None]) -> None:
+        try:
+            self.floor.base_context.copy().run(self._stream_in_context, items)
+        except BaseException as error:  # the root of this thread's work
+            self._failed(error)
+
+    def _stream_in_context(self, items: Generator[Any, None, None]) -> None:
+        if self.context is not None:
+            _serve_request_context.set(self.context)
+        self._stream_here(items)
+
+    def _continue(self, result: Any) -> None:
+        """On the user's loop: what a sync method has returned needs the loop."""
+        assert self.context is not None
+        _serve_request_context.set(self.context)
+        self.run(self._finish_on_loop(result))
+
+    async def _finish_on_loop(self, result: Any) -> None:
+        """A task's root."""
+        try:
+            self.enter_with(result)
+            await self._respond(await result if isawaitable(result) else result)
+        except BaseException as error:  # as in `_serve`
+            self._failed(error)
+        finally:
+            self.ended()
+
+    # ---- failures --------------------------------------------------------------------------------------------
+
+    def _check_value(self, kind: type) -> None:
+        if kind is GeneratorType or kind is AsyncGeneratorType:
+            raise TypeError(
+                f"Method '{self.method.name}' of {self.floor.user.name} returns a generator: call it with "
+                f"`handle.options(stream=True)`."
+            )
+
+    def _not_a_generator(self, kind: type) -> str:
+        return (
+            f"Method '{self.method.name}' of {self.floor.user.name} was called with `stream=True`, but it returned "
+            f"{kind.__name__} and not a generator."
+        )
+
+    def _failed(self, error: BaseException) -> None:
+        if self.cancelled or isinstance(error, asyncio.CancelledError):
+            self.fail_cancelled()
+            return
+        try:
+            body = codec.dump_error(error, trimmed_text(error))
+        except BaseException as second:  # a user's exception may fail to say what it is
+            self.fail(
+                "internal", f"{type(error).__name__} was raised, and describing it: {type(second).__name__}"
+            )
+        else:
+            self.fail(USER, type(error).__name__, body)

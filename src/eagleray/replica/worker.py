@@ -1,0 +1,271 @@
+"""A replica process: takes calls on its I/O loop, has user code answer them on the user's, and obeys the controller.
+
+    STARTING -> READY -> DRAINING -> STOPPED        STARTING -> FAILED
+
+Start-up runs user code while the socket already answers, so `ready` can wait for it and nobody polls. A replica that
+has drained ends by itself. SIGTERM means: stop now, but in order.
+
+Only this module knows both loops; requests cross between them by `Floor`'s two hand-overs, hooks by `UserLoop.run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+from typing import Any
+
+from eagleray.base import logs
+from eagleray.base.ids import DeploymentID, ReplicaID
+from eagleray.base.settings import Settings
+from eagleray.base.tasks import Tasks
+from eagleray.replica.call import Floor
+from eagleray.replica.callable import UserCode
+from eagleray.replica.errors import trimmed_text
+from eagleray.replica.http_call import HttpCall
+from eagleray.replica.loader import extend_path, holds_handles, load_callable, load_init
+from eagleray.replica.python_call import PythonCall
+from eagleray.replica.slots import Slots
+from eagleray.replica.threads import Threads
+from eagleray.replica.user_loop import UserLoop
+from eagleray.rpc.bridge import Bridge
+from eagleray.rpc.control import ControlMethods
+from eagleray.rpc.server import Incoming, Server
+from eagleray.serve import context
+from eagleray.serve.context import ReplicaContext, ReplicaRank, current_request
+from eagleray.serve.runtime import Runtime
+from eagleray.wire.control import Drain, Empty, Health, Ready, Reconfigure, ReplicaLaunch, decode
+from eagleray.wire.messages import CallKind
+
+logger = logging.getLogger("ray.serve")
+
+_HTTP = int(CallKind.HTTP)
+_PYTHON = int(CallKind.PYTHON)
+_STOP_S = 0.8
+"""Seconds for user code to end at SIGTERM, or after a drain's time is over: node kills after 1 s."""
+
+
+class Worker:
+    """One replica. `run` is its whole life."""
+
+    def __init__(self, launch: ReplicaLaunch, log_path: str = "") -> None:
+        self._launch = launch
+        self._log_path = log_path
+        self._settings = Settings.from_env()
+        self._slots = Slots(launch.max_ongoing_requests)
+        self._user_config = json.loads(launch.user_config) if launch.user_config else None
+        deployment = DeploymentID(launch.deployment, launch.app)
+        self._replica = ReplicaContext(
+            ReplicaID(launch.replica_id, deployment),
+            rank=ReplicaRank(launch.rank, 0, launch.rank),
+            world_size=launch.world_size,
+            code_version=launch.version,
+            _deployment_config=launch.deployment_config,
+        )
+        self._tasks = Tasks("replica")
+        self._control = ControlMethods(
+            {
+                "ready": self._ready,
+                "reconfigure": self._reconfigure,
+                "check_health": self._check_health,
+                "drain": self._drain,
+            },
+            name="replica control",
+        )
+        self._server = Server(self._on_call)
+        self._floor: Floor | None = None
+        self._runtime: Runtime | None = None
+
+    async def run(self, listener: socket.socket) -> None:
+        """Serves on `listener` until drained or cancelled; then user code has been told and all is closed."""
+        self._log(self._launch.logging_config)
+        self._user_loop = UserLoop()
+        self._bridge = Bridge(asyncio.get_running_loop())
+        self._threads = Threads()
+        self._drained = asyncio.Event()
+        self._draining: asyncio.Task[None] | None = None
+        self._started = self._tasks.start(self._start(), name="start")
+        await self._server.start(listener)
+        try:
+            await self._drained.wait()
+        except asyncio.CancelledError:
+            await self._stop(0.0)
+        finally:
+            await self._close()
+
+    def _log(self, config: dict[str, Any]) -> None:
+        launch = self._launch
+        logs.setup(
+            f"{launch.app}_{launch.deployment}",
+            launch.replica_id,
+            path=self._log_path,
+            level=str(config.get("log_level") or self._settings.log_level),
+            request_id=lambda: current_request().request_id,
+            owns_stdio=bool(self._log_path),
+        )
+
+    # ---- start -----------------------------------------------------------------------------------------------
+
+    async def _start(self) -> str:
+        """The error for the user, or ""."""
+        error = await self._user_loop.run(self._start_user())
+        if error:
+            logger.error("The replica could not be started:\n%s", error)
+        elif not self._slots.draining:
+            self._slots.open()
+        return error
+
+    async def _start_user(self) -> str:
+        """On the user's loop."""
+        launch = self._launch
+        loop = self._user_loop.loop
+        try:
+            self._runtime = Runtime.for_loop(loop, launch.controller_address)
+            context.install(self._runtime, self._replica)
+            extend_path(launch.sys_path)
+            if holds_handles(launch):
+                self._runtime.watch()
+                await asyncio.sleep(0)  # the subscription dials while a sync constructor blocks this loop
+            user = UserCode(
+                launch.deployment, load_callable(launch), threads=self._settings.run_sync_in_threadpool
+            )
+            args, kwargs = load_init(launch)
+        except BaseException as error:  # importing runs user code, which may raise anything
+            return trimmed_text(error)
+        self._floor = Floor(
+            user, loop, self._slots, self._threads, self._user_loop.bridge.put, self._bridge.put
+        )
+        user.on_made = self._made
+        return await user.start(args, kwargs, self._user_config, launch.rank)
+
+    def _made(self, instance: Any) -> None:
+        self._replica.servable_object = instance
+
+    # ---- calls -----------------------------------------------------------------------------------------------
+
+    def _on_call(self, incoming: Incoming) -> None:
+        kind = incoming.head.kind
+        if kind != _HTTP and kind != _PYTHON:
+            self._control.dispatch(incoming)
+            return
+        refusal = self._slots.refusal(incoming.connection)
+        floor = self._floor
+        if refusal is not None or floor is None:
+            assert refusal is not None
+            incoming.fail(refusal)
+        elif kind == _HTTP:
+            HttpCall(floor, incoming).begin_work()
+        else:
+            PythonCall(floor, incoming).begin_work()
+
+    # ---- control ---------------------------------------------------------------------------------------------
+
+    async def _ready(self, payload: bytes, incoming: Incoming) -> Ready:
+        return self._state(await asyncio.shield(self._started))
+
+    def _state(self, error: str) -> Ready:
+        user = self._floor.user if self._floor is not None else None
+        if error or user is None:
+            return Ready(error=error, pid=os.getpid())
+        docs = getattr(user.app, "docs_url", None)
+        return Ready(pid=os.getpid(), docs_path=docs if isinstance(docs, str) else None, methods=user.methods)
+
+    async def _reconfigure(self, payload: bytes, incoming: Incoming) -> Ready:
+        change = decode(payload, Reconfigure)
+        error = await asyncio.shield(self._started)
+        if error:
+            return self._state(error)
+        if change.logging_config is not None:
+            self._log(change.logging_config)
+        if change.max_ongoing_requests is not None:
+            self._slots.resize(change.max_ongoing_requests)
+        if change.world_size is not None:
+            self._replica.world_size = change.world_size
+        return self._state(await self._reconfigure_user(change))
+
+    async def _reconfigure_user(self, change: Reconfigure) -> str:
+        assert self._floor is not None
+        user = self._floor.user
+        rank = self._replica.rank.rank if change.rank is None else change.rank
+        moved = rank != self._replica.rank.rank
+        self._replica.rank = ReplicaRank(rank, 0, rank)
+        if change.user_config is not None:
+            self._user_config = json.loads(change.user_config) if change.user_config else None
+        if (change.user_config is None or self._user_config is None) and not (moved and user.wants_rank):
+            return ""
+        return await self._user_loop.run(user.reconfigure(self._user_config, rank))
+
+    async def _check_health(self, payload: bytes, incoming: Incoming) -> Health:
+        error = ""
+        if self._started.done() and self._floor is not None and self._floor.user.checks_health:
+            error = await self._user_loop.run(self._floor.user.check_health())
+        return Health(error=error, ongoing=self._slots.ongoing)
+
+    async def _drain(self, payload: bytes, incoming: Incoming) -> Empty:
+        timeout_s = decode(payload, Drain).timeout_s
+        if self._draining is None:
+            self._draining = self._tasks.start(self._stop(timeout_s), name="drain")
+        await asyncio.shield(self._draining)
+        asyncio.get_running_loop().call_soon(self._drained.set)
+        return Empty()
+
+    # ---- end -------------------------------------------------------------------------------------------------
+
+    async def _stop(self, timeout_s: float) -> None:
+        """Takes no more calls, waits for those under way, ends user code."""
+        self._slots.drain()
+        self._server.goaway()
+        if not await self._wait_idle(timeout_s) and self._floor is not None:
+            logger.warning("%d requests did not end within %g s.", self._slots.ongoing, timeout_s)
+            self._floor.stopping = True
+            self._floor.to_user(_cancel_running, self._floor)
+            await self._wait_idle(_STOP_S)
+        try:
+            async with asyncio.timeout(max(timeout_s, _STOP_S)):
+                problem = await self._user_loop.run(self._stop_user())
+        except TimeoutError:
+            problem = "User code did not end in time."
+        if problem:
+            logger.error("The replica did not stop in order:\n%s", problem)
+
+    async def _wait_idle(self, timeout_s: float) -> bool:
+        idle = asyncio.Event()
+        self._slots.when_idle(idle.set)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _stop_user(self) -> str:
+        """On the user's loop."""
+        floor = self._floor
+        if floor is None:
+            return ""
+        # Requests are answered, but their background tasks may still run.
+        if running := [call.task for call in floor.running if call.task is not None]:
+            await asyncio.wait(running, timeout=_STOP_S)
+        return await floor.user.stop()
+
+    async def _close(self) -> None:
+        await self._control.close()
+        await self._tasks.close()
+        await self._server.close()
+        if self._runtime is not None:
+            try:
+                async with asyncio.timeout(_STOP_S):
+                    await self._user_loop.run(self._runtime.close())
+            except TimeoutError:
+                pass  # user code blocks its loop: the process ends anyway
+        self._threads.close()
+        self._user_loop.stop()
+        await asyncio.get_running_loop().run_in_executor(None, self._user_loop.join, _STOP_S)
+        self._bridge.close()
+
+
+def _cancel_running(floor: Floor) -> None:
+    for call in tuple(floor.running):
+        call.cancel()
