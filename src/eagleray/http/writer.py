@@ -34,6 +34,7 @@ class ResponseWriter:
         self.writable = True
         self.closing = False
         self.started = False
+        self.status = 0
         self.scheme = "http"
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int] | None = None
@@ -110,6 +111,7 @@ class ResponseWriter:
         self._left_to_send = framing.length
         self._close_after = framing.close
         self.started = True
+        self.status = status
         self.transport.write(framing.head)
 
     def send(self, chunk: bytes, end: bool) -> None:

@@ -1,0 +1,167 @@
+"""The HTTP proxy's server: finds the route of each request, answers the built-in paths, hands the rest to the router.
+
+It knows the last routing table and nothing else; with the controller gone it goes on. It must not wait, and must not
+look into bodies.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from time import monotonic
+
+import msgspec
+
+from eagleray.base.ids import new_request_id
+from eagleray.http.connection import HttpConnection
+from eagleray.http.connections import Connections
+from eagleray.http.request import Request
+from eagleray.http.response import TEXT, BadResponseError
+from eagleray.proxy.access import AccessLog
+from eagleray.proxy.deadlines import Deadlines
+from eagleray.proxy.exchange import Exchange
+from eagleray.routing import Router
+from eagleray.wire.messages import CallHead, CallKind, Headers, HttpHead
+
+logger = logging.getLogger("eagleray.proxy")
+
+_JSON: Headers = [(b"content-type", b"application/json")]
+_NOT_POPULATED = "Route table is not populated yet."
+_DRAINING = "This node is being drained."
+_FOREVER_S = 1e9
+"""Timeouts from here on (30 years, infinity) are none."""
+
+
+class ProxyServer:
+    """The sink of all HTTP connections of one proxy. `access_log` is None where nobody wants one."""
+
+    def __init__(
+        self,
+        router: Router,
+        connections: Connections,
+        *,
+        root_path: str = "",
+        request_timeout_s: float | None = None,
+        access_log: AccessLog | None = None,
+    ) -> None:
+        self.connections = connections
+        self.deadlines = Deadlines()
+        self.ongoing = 0
+        self._router = router
+        self._root_path = root_path.rstrip("/")
+        self._raw_root_path = self._root_path.encode()
+        self._request_timeout_s = request_timeout_s or 0.0
+        self._access_log = access_log
+
+    def connection(self) -> HttpConnection:
+        """The protocol of a new client connection."""
+        return HttpConnection(self, self.connections)
+
+    # ---- RequestSink -----------------------------------------------------------------------------------------
+
+    def begin(self, connection: HttpConnection, request: Request) -> Exchange | None:
+        path, known = request.path, request.known
+        request_id = known.get(b"x-request-id")
+        if request_id:
+            request_id_text = request_id.decode("latin-1")
+        else:
+            request_id_text = new_request_id()
+            request_id = request_id_text.encode()
+            request.headers.append((b"x-request-id", request_id))
+        route = self._router.matcher.match(path) if not path.startswith("/-/") else None
+        if route is None:
+            self._answer_locally(connection, request, request_id)
+            return None
+        root_path = self._root_path
+        http = HttpHead(
+            request.method,
+            root_path + path if root_path else path,
+            self._raw_root_path + request.raw_path if root_path else request.raw_path,
+            request.query_string,
+            request.headers,
+            "1.1" if request.http11 else "1.0",
+            connection.scheme,
+            root_path + route.prefix if route.prefix != "/" else root_path,
+            connection.client,
+            connection.server,
+        )
+        head = CallHead(CallKind.HTTP, "", request_id_text, 0.0, route.app, route.prefix)
+        head.http = http
+        exchange = Exchange(self, connection, request, route.deployment, head, request_id)
+        self.ongoing += 1
+        timeout_s = self._request_timeout_s
+        if len(known) > 1:
+            timeout_s = _apply_known(exchange, known, timeout_s)
+        if timeout_s > 0:
+            exchange.set_timeout(timeout_s)
+        self._router.submit(exchange)
+        return exchange
+
+    def refused(self, status: int) -> None:
+        if self._access_log is not None:
+            self._access_log.add("-", "", status, 0.0, None)
+
+    # ---- built-in answers ------------------------------------------------------------------------------------
+
+    def _answer_locally(self, connection: HttpConnection, request: Request, request_id: bytes) -> None:
+        path = request.path
+        if path == "/-/healthz" or path == "/-/routes":
+            reason = self.not_ready()
+            if reason:
+                connection.respond(503, TEXT, reason.encode(), request_id)
+            elif path == "/-/healthz":
+                connection.respond(200, TEXT, b"success", request_id)
+            else:
+                routes = {route.prefix: route.app for route in self._router.table.routes}
+                connection.respond(200, _JSON, msgspec.json.encode(routes), request_id)
+            return
+        client, started_at = connection.client, monotonic()
+        text = f"Path '{path}' not found. Ping http://.../-/routes for available routes."
+        connection.respond(404, TEXT, text.encode("utf-8", "replace"), request_id)
+        if self._access_log is not None:
+            self._access_log.add(request.method, "", 404, monotonic() - started_at, client)
+
+    def not_ready(self) -> str:
+        """Why clients should go elsewhere; empty when they should not."""
+        if self.connections.draining:
+            return _DRAINING
+        table = self._router.table
+        return "" if table.populated or table.routes else _NOT_POPULATED
+
+    # ---- of exchanges ----------------------------------------------------------------------------------------
+
+    def finished(
+        self, method: str, route: str, status: int, started_at: float, client: tuple[str, int] | None
+    ) -> None:
+        """An exchange has answered its client."""
+        self.ongoing -= 1
+        if self._access_log is not None:
+            self._access_log.add(method, route, status, monotonic() - started_at, client)
+
+    def report_bad_response(self, head: CallHead, error: BadResponseError) -> None:
+        """An application's answer could not be sent."""
+        logger.error(
+            "Request %s: application '%s' gave a bad response: %s.", head.request_id, head.app, error
+        )
+
+
+def _apply_known(exchange: Exchange, known: dict[bytes, bytes], timeout_s: float) -> float:
+    """Headers that steer the proxy; returns the timeout in force (0: none)."""
+    head = exchange.head
+    model_id = known.get(b"serve-multiplexed-model-id")
+    if model_id is not None:
+        head.multiplexed_model_id = model_id.decode("latin-1")
+    session_id = known.get(b"x-session-id")
+    if session_id is not None:
+        head.session_id = session_id.decode("latin-1")
+    if known.get(b"x-request-disconnect-disabled") == b"?1":
+        exchange.keep_running()
+    wanted = known.get(b"x-request-timeout-seconds")
+    if wanted is not None:
+        try:
+            value = float(wanted)
+        except ValueError:
+            return timeout_s
+        if not math.isnan(value):
+            return value if 0 < value < _FOREVER_S else 0.0
+    return timeout_s
