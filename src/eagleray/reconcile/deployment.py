@@ -197,6 +197,7 @@ def _new_row(world: World, target: Target, allocation: Allocation, rank: int, of
         owner=target.key,
         unique_id=unique_id,
         version=target.version,
+        kind=target.kind,
         config=target.config,
         allocation=allocation,
         rank=rank,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -130,6 +131,7 @@ class InstanceRow(msgspec.Struct, frozen=True, omit_defaults=True):
     owner: str
     unique_id: str
     version: str
+    kind: Literal["replica", "proxy"] = "replica"
     state: InstanceState = InstanceState.STARTING
     config: RunningConfig = RunningConfig()
     allocation: Allocation = Allocation()

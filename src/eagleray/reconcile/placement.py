@@ -95,3 +95,14 @@ def _choose_gpus(supply: Supply, held: list[Allocation], wanted: int) -> dict[st
 
 def _line(name: str, needed: Any, free: Any, total: Any) -> str:
     return f"needs {name}={needed:.15g}, free {max(free, 0):.15g} of {total:.15g}"
+
+
+def cpu_warning(supply: Supply, demands: Iterable[tuple[Demand, int]]) -> str:
+    """Says that replicas, (demand, count) each, ask for more CPUs than there are; default ones do not count."""
+    asked = sum(demand.cpus * count for demand, count in demands if demand.explicit_cpus)
+    if asked <= supply.num_cpus:
+        return ""
+    return (
+        f"All replicas together ask for num_cpus={asked:.15g}, this machine has {supply.num_cpus:.15g}. "
+        "They start all the same, and share what there is."
+    )

@@ -31,11 +31,15 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 class ApplicationRow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`spec` is the accepted `ApplicationSpec` as JSON, empty until a first build; `error` of the last build."""
+    """`spec` is the accepted `ApplicationSpec` as JSON, empty until a first build; `error` of the last build.
+
+    `generation` counts what was accepted under the name, `spec_generation` is that of `spec`.
+    """
 
     name: str
     generation: int
-    deployed_at: float
+    spec_generation: int = 0
+    deployed_at: float = 0.0
     spec: str = ""
     build: e.BuildRequest | None = None
     error: str = ""
@@ -43,9 +47,14 @@ class ApplicationRow(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class DeploymentRow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`stable` is the last target that was reached; it may be needed again when an update is given up."""
+    """`stable` is the last target that was reached; it may be needed again when an update is given up.
+
+    `generation` of the application that `rollout` belongs to: an application's row becomes durable before those of its
+    deployments.
+    """
 
     key: str
+    generation: int = 0
     rollout: Rollout = Rollout()
     stable: Target | None = None
 
@@ -70,9 +79,13 @@ class Deployment:
 
 
 class World:
-    """Belongs to one controller; `seed` keeps the ids of its instances apart from those of former controllers."""
+    """Belongs to one controller. `seed` keeps the ids of its instances apart from those of former controllers.
 
-    def __init__(self, seed: str) -> None:
+    `life` names the life of the whole instance: a shutdown that was begun is finished after a restart of the
+    controller, and forgotten when the instance is started anew.
+    """
+
+    def __init__(self, seed: str, life: str = "") -> None:
         self.applications: dict[str, ApplicationRow] = {}
         self.deployments: dict[str, Deployment] = {}
         self.instances: dict[str, Instance] = {}
@@ -85,6 +98,7 @@ class World:
         self.building: dict[str, int] = {}
         """Application name -> generation whose builder runs now."""
         self._seed = seed
+        self._life = life
         self._serial = 0
         self._changed: dict[tuple[str, str], bytes | None] = {}
 
@@ -132,10 +146,20 @@ class World:
             elif table == INSTANCES:
                 self._add(Instance(msgspec.json.decode(value, type=InstanceRow)))
             elif (table, key) == (META, _CLOSING_ROW):
-                self.is_closing = True
+                self.is_closing = msgspec.json.decode(value) == self._life
         for key in [*targets, *(key for key in stored if key not in targets)]:
             self.deployments[key] = Deployment(stored.get(key, DeploymentRow(key)), targets.get(key))
+            self._catch_up(key)
         self.populated = any(target.config.route_prefix is not None for target in targets.values())
+
+    def _catch_up(self, key: str) -> None:
+        """Begins the rollout of an application that was accepted, but not yet begun, when the controller died."""
+        deployment = self.deployments[key]
+        app = self.applications.get(key.partition("#")[0])
+        row, target = deployment.row, deployment.target
+        if target is not None and app is not None and row.generation != app.spec_generation:
+            rollout = begin(row.rollout, row.stable, target, stable=row.stable)
+            self.put_deployment(msgspec.structs.replace(row, rollout=rollout, generation=app.spec_generation))
 
     def take_changes(self) -> dict[tuple[str, str], bytes | None]:
         """(table, key) -> new value (None: deleted) since the last call."""
@@ -178,7 +202,7 @@ class World:
         handler: Callable[[World, Any, float], set[str]] = _HANDLERS[type(event)]
         return handler(self, event, now)
 
-    def set_targets(self, app: str, targets: dict[str, Target]) -> set[str]:
+    def set_targets(self, app: str, generation: int, targets: dict[str, Target]) -> set[str]:
         """Makes `targets` those of the application `app`; deployments that are missing in it go."""
         keys = {*self.deployments_of(app), *targets}
         for key in targets:
@@ -191,7 +215,7 @@ class World:
                 rollout = begin(row.rollout, deployment.target, new, stable=row.stable)
                 if rollout is not row.rollout:
                     deployment.deaths = 0
-                self.put_deployment(msgspec.structs.replace(row, rollout=rollout))
+                self.put_deployment(msgspec.structs.replace(row, rollout=rollout, generation=generation))
             deployment.target = new
             self.populated |= new is not None and new.config.route_prefix is not None
         return keys | {app}
@@ -219,7 +243,7 @@ class World:
 
     def _on_shutdown(self, event: e.ShutdownRequested, now: float) -> set[str]:
         self.is_closing = True
-        self._note(META, _CLOSING_ROW, True)
+        self._note(META, _CLOSING_ROW, self._life)
         return _delete(self, e.DeleteRequested(tuple(self.applications)), now) | {SYSTEM_KEY}
 
     def _on_proxy_wanted(self, event: e.ProxyWanted, now: float) -> set[str]:
@@ -253,17 +277,37 @@ class World:
 # ---- applications: who is deployed, built and deleted ----------------------------------------------------------------
 
 
+def accepted_row(world: World, event: e.Deployed | e.ImportRequested | e.Built) -> ApplicationRow:
+    """The row that `event` gives its application; whoever accepts it makes the row durable before the event happens."""
+    old = world.applications.get(event.name)
+    generation = 1 if old is None else old.generation + 1
+    if isinstance(event, e.Deployed):
+        return ApplicationRow(event.name, generation, generation, event.at, spec=event.spec)
+    if isinstance(event, e.ImportRequested):
+        kept = old if old is not None and not old.deleting else ApplicationRow(event.name, 0)
+        return msgspec.structs.replace(
+            kept, generation=generation, deployed_at=event.at, build=event.request, error=""
+        )
+    if old is None:
+        raise KeyError(event.name)
+    return msgspec.structs.replace(
+        old, spec=event.spec, spec_generation=event.generation, build=None, error=""
+    )
+
+
 def _deployed(world: World, event: e.Deployed, now: float) -> set[str]:
-    generation = _generation(world, event.name)
-    world.put_application(ApplicationRow(event.name, generation, event.at, spec=event.spec))
-    return world.set_targets(event.name, targets_of(ApplicationSpec.from_json(event.spec.encode())))
+    row = accepted_row(world, event)
+    world.put_application(row)
+    return _take_over(world, row)
+
+
+def _take_over(world: World, row: ApplicationRow) -> set[str]:
+    targets = targets_of(ApplicationSpec.from_json(row.spec.encode()))
+    return world.set_targets(row.name, row.spec_generation, targets)
 
 
 def _import_requested(world: World, event: e.ImportRequested, now: float) -> set[str]:
-    old = world.applications.get(event.name)
-    spec = old.spec if old is not None and not old.deleting else ""
-    row = ApplicationRow(event.name, _generation(world, event.name), event.at, spec=spec, build=event.request)
-    world.put_application(row)
+    world.put_application(accepted_row(world, event))
     return {event.name}
 
 
@@ -277,8 +321,9 @@ def _built(world: World, event: e.Built, now: float) -> set[str]:
     if row is None or row.deleting or row.generation != event.generation:
         return set()
     world.building.pop(event.name, None)
-    world.put_application(msgspec.structs.replace(row, spec=event.spec, build=None, error=""))
-    return world.set_targets(event.name, targets_of(ApplicationSpec.from_json(event.spec.encode())))
+    row = accepted_row(world, event)
+    world.put_application(row)
+    return _take_over(world, row)
 
 
 def _build_failed(world: World, event: e.BuildFailed, now: float) -> set[str]:
@@ -296,7 +341,7 @@ def _delete(world: World, event: e.DeleteRequested, now: float) -> set[str]:
         row = world.applications.get(name)
         if row is not None and not row.deleting:
             world.put_application(msgspec.structs.replace(row, deleting=True, build=None))
-            dirty |= world.set_targets(name, {})
+            dirty |= world.set_targets(name, row.generation, {})
     return dirty
 
 
@@ -304,11 +349,6 @@ def _application_gone(world: World, event: e.ApplicationGone, now: float) -> set
     world.drop_application(event.name)
     world.building.pop(event.name, None)
     return {SYSTEM_KEY}
-
-
-def _generation(world: World, name: str) -> int:
-    old = world.applications.get(name)
-    return 1 if old is None else old.generation + 1
 
 
 _HANDLERS: dict[type[e.Event], Callable[[World, Any, float], set[str]]] = {

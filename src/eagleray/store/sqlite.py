@@ -24,7 +24,7 @@ _BUSY_TIMEOUT_S = 5.0
 """A controller that was just killed may still hold the lock for a moment."""
 
 _SCHEMA = (
-    "CREATE TABLE rows (tab TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (tab, key)) WITHOUT ROWID",
+    "CREATE TABLE rows (tab TEXT, key TEXT, value BLOB NOT NULL, PRIMARY KEY (tab, key)) WITHOUT ROWID",
     "CREATE TABLE blobs (digest TEXT PRIMARY KEY, mac BLOB NOT NULL, data BLOB NOT NULL)",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )

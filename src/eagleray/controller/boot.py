@@ -1,0 +1,173 @@
+"""Puts a controller together and runs it: load the rows, adopt what lives, then reconcile like on any other day.
+
+There is no recovery mode: after a crash the ordinary loop meets a world that it has loaded instead of built.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+
+import msgspec
+
+from eagleray.base.clock import Clock, SystemClock
+from eagleray.base.errors import EaglerayError
+from eagleray.base.ids import new_unique_id
+from eagleray.base.tasks import Tasks
+from eagleray.controller import intake
+from eagleray.controller.builder import Builder
+from eagleray.controller.controller import VERSION_ROW, Controller
+from eagleray.controller.effects import Effects
+from eagleray.controller.launch import Launcher
+from eagleray.controller.observer import Observer
+from eagleray.controller.publisher import RESERVED_VERSIONS, Publisher
+from eagleray.controller.service import Service
+from eagleray.controller.storage import Storage
+from eagleray.engine.base import Capacity, Engine
+from eagleray.reconcile import events as e
+from eagleray.reconcile.instance import Trigger
+from eagleray.reconcile.placement import UNIT, Supply
+from eagleray.reconcile.target import proxy_target
+from eagleray.reconcile.world import APPLICATIONS, DEPLOYMENTS, INSTANCES, META, World
+from eagleray.rpc.control import ControlMethods
+from eagleray.rpc.server import Server
+from eagleray.store.base import StateStore
+from eagleray.wire.control import Built, NodeConfig, Started
+
+logger = logging.getLogger("eagleray.controller")
+
+
+async def run_controller(
+    config: NodeConfig,
+    engine: Engine,
+    store: StateStore,
+    listener: socket.socket,
+    clock: Clock | None = None,
+) -> bool:
+    """Runs until the instance has been shut down (True), or the engine is gone (False). Closes `store`."""
+    clock = clock or SystemClock()
+    storage = Storage(store)
+    tasks = Tasks("controller")
+    try:
+        life = f"{config.runtime_dir} {os.getppid()}"
+        world, first_version = await _load(storage, life)
+        assembly = _Assembly(config, engine, storage, world, first_version, clock)
+        try:
+            assembly.adopt(await engine.children())
+            assembly.announce_wishes()
+            await assembly.serve(listener, tasks)
+        finally:
+            await assembly.close()
+    finally:
+        await tasks.close()
+        await storage.close()
+    return world.has_ended
+
+
+async def _load(storage: Storage, life: str) -> tuple[World, int]:
+    """The stored world, and the first version of the routing table that no former controller can have published."""
+    world = World(new_unique_id(), life)
+    rows = await storage.load((APPLICATIONS, DEPLOYMENTS, INSTANCES, META))
+    world.load(rows)
+    stored = {key: value for table, key, value in rows if table == META}
+    first_version: int = msgspec.json.decode(stored[VERSION_ROW]) if VERSION_ROW in stored else 0
+    await storage.commit({(META, VERSION_ROW): msgspec.json.encode(first_version + RESERVED_VERSIONS)})
+    return world, first_version
+
+
+class _Assembly:
+    """The parts of one controller and how they are wired."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        engine: Engine,
+        storage: Storage,
+        world: World,
+        first_version: int,
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._engine = engine
+        self._world = world
+        launcher = Launcher(config, storage)
+        publisher = Publisher(self._unlisted, first_version, is_restart=first_version > 0)
+        self._publisher = publisher
+        self._controller = controller = Controller(
+            world, storage, publisher, clock, config.runtime_dir, first_version + RESERVED_VERSIONS
+        )
+        self._observer = Observer(engine, controller.post, self._log_of)
+        self._launcher = launcher
+        self._builder = Builder(engine, self._observer, launcher, self._on_built)
+        self._effects = Effects(
+            world, engine, self._observer, launcher, self._builder, controller.post, controller.end
+        )
+        controller.perform = self._effects.perform
+        self._service = Service(controller, publisher, config)
+        self._methods = ControlMethods(self._service.methods, name="controller")
+        self._server = Server(self._methods.dispatch)
+        self._orphans: list[str] = []
+
+    def adopt(self, living: list[Started]) -> None:
+        """What lives and is known goes on; builders of a former controller, and whatever else is not known, end."""
+        self._controller.post(e.SupplyKnown(_supply(self._engine.capacity())))
+        alive = {child.ref: child.pid for child in living}
+        self._controller.post(e.Adopted(alive))
+        self._orphans = [ref for ref in alive if ref not in self._world.instances]
+
+    def announce_wishes(self) -> None:
+        config = self._config
+        options = {**config.http_options, "host": config.http_host, "port": config.http_port}
+        has_proxy = config.http_host is not None and not self._world.is_closing
+        self._controller.post(e.ProxyWanted(proxy_target(options) if has_proxy else None))
+        if self._world.is_closing:
+            self._controller.post(e.ShutdownRequested())
+
+    async def serve(self, listener: socket.socket, tasks: Tasks) -> None:
+        exits = tasks.start(self._observer.watch_exits(), name="watch exits")
+        exits.add_done_callback(lambda _: self._controller.end())
+        await self._server.start(listener)
+        for ref in self._orphans:
+            await self._engine.stop(ref, signal.SIGKILL)
+        await self._controller.run()
+        if self._world.has_ended:
+            await self._service.say_goodbye()
+            await self._server.close()
+            await self._engine.shutdown()
+        else:
+            logger.error("the engine is gone, so this controller ends")
+
+    async def close(self) -> None:
+        await self._methods.close()
+        await self._builder.close()
+        await self._effects.close()
+        self._observer.close()
+        self._publisher.close()
+        await self._server.close()
+
+    def _unlisted(self, ref: str) -> None:
+        self._controller.post(e.Happened(ref, Trigger.UNLISTED))
+
+    def _log_of(self, ref: str) -> str:
+        instance = self._world.instances.get(ref)
+        return "" if instance is None else self._launcher.log_path(instance.row)
+
+    async def _on_built(self, app: str, generation: int, built: Built) -> None:
+        if built.error:
+            self._controller.post(e.BuildFailed(app, generation, built.error))
+            return
+        try:
+            await self._controller.admit(intake.admit_built(app, generation, built))
+        except EaglerayError as error:
+            self._controller.post(e.BuildFailed(app, generation, str(error)))
+
+
+def _supply(capacity: Capacity) -> Supply:
+    return Supply(
+        num_cpus=capacity.num_cpus,
+        memory=capacity.memory_bytes,
+        gpu_ids=tuple(capacity.gpu_ids),
+        custom={name: round(amount * UNIT) for name, amount in capacity.resources.items()},
+    )

@@ -1,0 +1,119 @@
+"""Checks what users want to deploy against the world as it is; what passes is admitted, what does not has no effect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from pydantic import ValidationError
+
+from eagleray.base.clock import wall_time_s
+from eagleray.base.errors import ConfigError, NotRunningError
+from eagleray.controller.controller import Admission, Prepare
+from eagleray.reconcile import events as e
+from eagleray.reconcile.world import World
+from eagleray.spec.application import ApplicationSpec, check_route_prefix
+from eagleray.wire.control import Built, Deploy, DeployImport
+
+
+def admit_deploy(message: Deploy) -> Prepare:
+    """All applications of the message or none."""
+
+    def prepare(world: World) -> Admission:
+        specs = [_parse(data) for data in message.specs]
+        _check_open(world)
+        if len({spec.name for spec in specs}) != len(specs):
+            raise ConfigError(f"Application names must be unique, got {[spec.name for spec in specs]}.")
+        _check_prefixes(world, {spec.name: spec.route_prefix for spec in specs})
+        _check_blobs(world, specs, message.blobs)
+        at = wall_time_s()
+        texts = [data.decode() for data in message.specs]
+        events: list[e.Event] = [
+            e.Deployed(spec.name, text, at) for spec, text in zip(specs, texts, strict=True)
+        ]
+        return Admission(events, message.blobs)
+
+    return prepare
+
+
+def admit_import(message: DeployImport) -> Prepare:
+    """The build comes later; what can be refused without it is refused now."""
+
+    def prepare(world: World) -> Admission:
+        _check_open(world)
+        if not message.name or "#" in message.name:
+            raise ConfigError(f"Application name {message.name!r} must not be empty or contain '#'.")
+        try:
+            check_route_prefix(message.route_prefix)
+            arguments = json.dumps(message.args)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(str(error)) from None
+        _check_prefixes(world, {message.name: message.route_prefix})
+        request = e.BuildRequest(
+            import_path=message.import_path,
+            args=arguments,
+            route_prefix=message.route_prefix,
+            sys_path=tuple(message.sys_path),
+            reload=message.reload,
+        )
+        return Admission([e.ImportRequested(message.name, request, wall_time_s())])
+
+    return prepare
+
+
+def admit_built(app: str, generation: int, built: Built) -> Prepare:
+    """A build that was overtaken, by a deploy or a delete, is dropped silently."""
+
+    def prepare(world: World) -> Admission:
+        row = world.applications.get(app)
+        if row is None or row.deleting or row.generation != generation:
+            return Admission([])
+        spec = _parse(built.spec)
+        if spec.name != app:
+            raise ConfigError(f"The builder of application '{app}' has built '{spec.name}'.")
+        _check_prefixes(world, {app: spec.route_prefix})
+        _check_blobs(world, [spec], built.blobs)
+        return Admission([e.Built(app, generation, built.spec.decode())], built.blobs)
+
+    return prepare
+
+
+def _parse(data: bytes) -> ApplicationSpec:
+    try:
+        return ApplicationSpec.from_json(data)
+    except ValidationError as error:
+        raise ConfigError(f"The application cannot be deployed: {error}") from None
+
+
+def _check_open(world: World) -> None:
+    if world.is_closing:
+        raise NotRunningError("Eagleray is shutting down: nothing can be deployed.")
+
+
+def _check_prefixes(world: World, wanted: Mapping[str, str | None]) -> None:
+    taken: dict[str, str] = {}
+    for name, row in world.applications.items():
+        if name in wanted or row.deleting:
+            continue
+        if row.build is not None and row.build.route_prefix is not None:
+            taken[row.build.route_prefix] = name
+        for key in world.deployments_of(name):
+            target = world.deployments[key].target
+            if target is not None and target.config.route_prefix is not None:
+                taken[target.config.route_prefix] = name
+    for name, prefix in wanted.items():
+        if prefix is None:
+            continue
+        if prefix in taken:
+            raise ConfigError(
+                f'Prefix {prefix} is being used by application "{taken[prefix]}". '
+                f'Failed to deploy application "{name}".'
+            )
+        taken[prefix] = name
+
+
+def _check_blobs(world: World, specs: Iterable[ApplicationSpec], given: Mapping[str, bytes]) -> None:
+    needed = {digest for spec in specs for digest in spec.blobs}
+    missing = needed - set(given) - world.blobs_in_use()
+    if missing:
+        raise ConfigError(f"Code blobs are missing: {', '.join(sorted(missing))}.")

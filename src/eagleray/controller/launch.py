@@ -1,0 +1,148 @@
+"""What an instance is born with: turns a row and its target into the engine's order to start a child."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from eagleray.controller.listing import replica_address
+from eagleray.controller.storage import Storage
+from eagleray.reconcile.events import BuildRequest
+from eagleray.reconcile.instance import InstanceRow
+from eagleray.reconcile.placement import Supply, visible_devices
+from eagleray.reconcile.target import RunningConfig, Target
+from eagleray.wire.control import (
+    BuilderLaunch,
+    NodeConfig,
+    ProxyLaunch,
+    Reconfigure,
+    ReplicaLaunch,
+    StartChild,
+    encode,
+)
+
+_MAX_NAME = 60
+"""Characters of an application's or deployment's name in a file name."""
+
+
+class Launcher:
+    """Knows the directories and options of this instance."""
+
+    def __init__(self, config: NodeConfig, storage: Storage) -> None:
+        self.config = config
+        self._storage = storage
+        self._controller = f"unix:{config.runtime_dir}/controller.sock"
+
+    def address(self, ref: str) -> str:
+        return replica_address(self.config.runtime_dir, ref)
+
+    def log_path(self, row: InstanceRow) -> str:
+        app, _, deployment = row.owner.partition("#")
+        parts = [row.kind, app, deployment, row.unique_id] if app else [row.kind, row.unique_id]
+        return f"{self.config.logs_dir}/{'_'.join(map(_safe, parts))}.log"
+
+    def builder_log_path(self, app: str) -> str:
+        return f"{self.config.logs_dir}/builder_{_safe(app)}.log"
+
+    async def start_child(self, row: InstanceRow, target: Target, supply: Supply) -> StartChild:
+        """Raises KeyError or StoreError when a blob that is needed is not there."""
+        path = self.address(row.ref).removeprefix("unix:")
+        if row.kind == "proxy":
+            config = self.config
+            return StartChild(
+                ref=row.ref,
+                module="eagleray.proxy.__main__",
+                payload=encode(self._proxy(row)),
+                listen=path,
+                http=(config.http_host or "127.0.0.1", config.http_port),
+                log_path=self.log_path(row),
+            )
+        env = dict(target.env_vars)
+        devices = visible_devices(supply, row.allocation)
+        if devices is not None:
+            env["CUDA_VISIBLE_DEVICES"] = devices
+        return StartChild(
+            ref=row.ref,
+            module="eagleray.replica.__main__",
+            payload=encode(await self._replica(row, target)),
+            env=env,
+            cwd=target.working_dir,
+            listen=path,
+            log_path=self.log_path(row),
+        )
+
+    def _proxy(self, row: InstanceRow) -> ProxyLaunch:
+        return ProxyLaunch(
+            proxy_id=row.unique_id,
+            controller_address=self._controller,
+            http_options=self.config.http_options,
+            logs_dir=self.config.logs_dir,
+        )
+
+    async def _replica(self, row: InstanceRow, target: Target) -> ReplicaLaunch:
+        app, _, deployment = row.owner.partition("#")
+        config = row.config
+        return ReplicaLaunch(
+            app=app,
+            deployment=deployment,
+            replica_id=row.unique_id,
+            version=target.code_version,
+            target=target.import_target,
+            code=await self._storage.blob(target.code) if target.code else b"",
+            init=await self._storage.blob(target.init) if target.init else b"",
+            user_config=config.user_config.encode(),
+            max_ongoing_requests=config.max_ongoing_requests,
+            graceful_shutdown_wait_loop_s=config.graceful_shutdown_wait_loop_s,
+            graceful_shutdown_timeout_s=target.graceful_shutdown_timeout_s,
+            is_ingress=target.ingress,
+            route_prefix=config.route_prefix,
+            root_path=str(self.config.http_options.get("root_path") or ""),
+            sys_path=list(target.sys_path),
+            controller_address=self._controller,
+            rank=row.rank,
+            world_size=config.world_size,
+            deployment_config=target.options,
+            logging_config=_logging(config),
+            logs_dir=self.config.logs_dir,
+        )
+
+    def builder_child(self, ref: str, app: str, request: BuildRequest) -> StartChild:
+        launch = BuilderLaunch(
+            import_path=request.import_path,
+            args=json.loads(request.args),
+            name=app,
+            route_prefix=request.route_prefix,
+            sys_path=list(request.sys_path),
+            reload=request.reload,
+            logs_dir=self.config.logs_dir,
+        )
+        return StartChild(
+            ref=ref,
+            module="eagleray.build",
+            payload=encode(launch),
+            listen=self.address(ref).removeprefix("unix:"),
+            log_path=self.builder_log_path(app),
+        )
+
+
+def reconfigure_message(before: RunningConfig, after: RunningConfig) -> Reconfigure:
+    """Only what differs, so that the user's `reconfigure` runs only for another `user_config`."""
+    changed: dict[str, Any] = {}
+    if before.user_config != after.user_config:
+        changed["user_config"] = (after.user_config or "null").encode()
+    if before.logging != after.logging:
+        changed["logging_config"] = _logging(after)
+    for name in ("max_ongoing_requests", "graceful_shutdown_wait_loop_s", "route_prefix", "world_size"):
+        if getattr(before, name) != getattr(after, name):
+            changed[name] = getattr(after, name)
+    return Reconfigure(**changed)
+
+
+def _logging(config: RunningConfig) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(config.logging) if config.logging else {}
+    return found
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]", "-", name)[:_MAX_NAME]

@@ -1,0 +1,64 @@
+"""The routing table as it follows from the world: who may get requests, and what routers must know of the rest."""
+
+from __future__ import annotations
+
+from eagleray.reconcile.instance import LISTED, Instance
+from eagleray.reconcile.target import PROXY_KEY
+from eagleray.reconcile.world import Deployment, World
+from eagleray.routing.table import DeploymentEntry, ReplicaEntry, Route, RoutingTable
+
+
+def replica_address(runtime_dir: str, ref: str) -> str:
+    return f"unix:{runtime_dir}/{ref}.sock"
+
+
+def routing_table(world: World, version: int, runtime_dir: str) -> RoutingTable:
+    """Only instances in a LISTED state are in it."""
+    deployments, routes, ingress = {}, [], {}
+    for key, deployment in world.deployments.items():
+        target = deployment.target
+        if key == PROXY_KEY or target is None:
+            continue
+        app = key.partition("#")[0]
+        deployments[key] = _entry(world, key, deployment, runtime_dir)
+        if target.ingress:
+            ingress[app] = key
+            if target.config.route_prefix is not None:
+                routes.append(Route(prefix=target.config.route_prefix, app=app, deployment=key))
+    return RoutingTable(
+        version=version,
+        routes=tuple(routes),
+        deployments=deployments,
+        ingress=ingress,
+        populated=world.populated,
+    )
+
+
+def _entry(world: World, key: str, deployment: Deployment, runtime_dir: str) -> DeploymentEntry:
+    app, _, name = key.partition("#")
+    target = deployment.target
+    assert target is not None
+    replicas = tuple(
+        ReplicaEntry(
+            replica_id=instance.row.unique_id,
+            address=replica_address(runtime_dir, instance.row.ref),
+            max_ongoing=_max_ongoing(instance),
+        )
+        for instance in world.instances_of(key)
+        if instance.state in LISTED
+    )
+    return DeploymentEntry(
+        app=app,
+        name=name,
+        replicas=replicas,
+        max_queued=target.max_queued_requests,
+        failed="it failed to deploy" if deployment.row.rollout.halted and not replicas else "",
+        backpressure_status=target.backpressure_status,
+        backpressure_retry_after_s=target.backpressure_retry_after_s,
+        is_function=target.is_function,
+    )
+
+
+def _max_ongoing(instance: Instance) -> int:
+    """While it is being told a new limit the replica may know either; more than it takes is merely rejected."""
+    return (instance.next_config or instance.row.config).max_ongoing_requests

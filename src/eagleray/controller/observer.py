@@ -1,0 +1,99 @@
+"""Watches the instances, their processes through the engine and their connections through EOF, and reports events.
+
+A connection that ends takes its replica out of rotation at once; that the process is gone the engine says later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+
+from eagleray.engine.base import Engine
+from eagleray.reconcile.events import Event, Happened
+from eagleray.reconcile.instance import Trigger
+from eagleray.rpc.client import Client
+from eagleray.wire.control import Exited
+
+
+class Observer:
+    """Owns the control connections. `post` takes events; `log_of` names the log of an instance for people."""
+
+    def __init__(self, engine: Engine, post: Callable[[Event], None], log_of: Callable[[str], str]) -> None:
+        self._engine = engine
+        self._post = post
+        self._log_of = log_of
+        self._clients: dict[str, Client] = {}
+        self._announced: set[str] = set()
+        self._exits: dict[str, asyncio.Future[Exited]] = {}
+
+    async def watch_exits(self) -> None:
+        """Runs until the engine is closed or has died."""
+        async for exited in self._engine.exits():
+            waiting = self._exits.get(exited.ref)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(exited)
+            self.drop(exited.ref)
+            log = self._log_of(exited.ref)
+            self._post(
+                Happened(exited.ref, Trigger.EXITED, describe(exited) + (f" (log: {log})" if log else ""))
+            )
+
+    @contextlib.contextmanager
+    def exit_of(self, ref: str) -> Iterator[asyncio.Future[Exited]]:
+        """The end of the child `ref`, to be asked for before it is started; one caller at a time."""
+        waiting = self._exits[ref] = asyncio.get_running_loop().create_future()
+        try:
+            yield waiting
+        finally:
+            del self._exits[ref]
+            waiting.cancel()
+
+    async def dial(self, ref: str, address: str) -> Client:
+        """The connection with an instance. Its end is no news before `announce`. Raises OSError or EaglerayError."""
+        client = self.client(ref)
+        if client is None:
+            client = await Client.connect(address, on_close=lambda ended: self._on_close(ref, ended))
+            self._clients[ref] = client
+        return client
+
+    def announce(self, ref: str) -> None:
+        """From now on the end of its connection is reported as LOST."""
+        if self.client(ref) is None:
+            self._post(Happened(ref, Trigger.LOST, "its control connection ended"))
+        else:
+            self._announced.add(ref)
+
+    def client(self, ref: str) -> Client | None:
+        client = self._clients.get(ref)
+        return None if client is None or client.closed else client
+
+    def _on_close(self, ref: str, client: Client) -> None:
+        if self._clients.get(ref) is client:
+            del self._clients[ref]
+            if ref in self._announced:
+                self._announced.discard(ref)
+                self._post(Happened(ref, Trigger.LOST, "its control connection ended"))
+
+    def drop(self, ref: str) -> None:
+        """Closes the connection without reporting it."""
+        self._announced.discard(ref)
+        client = self._clients.pop(ref, None)
+        if client is not None:
+            client.close()
+
+    def close(self) -> None:
+        for ref in list(self._clients):
+            self.drop(ref)
+
+
+def describe(exited: Exited) -> str:
+    """`its process 12 ended with exit code 3`, or by which signal."""
+    if exited.status >= 0:
+        return f"its process {exited.pid} ended with exit code {exited.status}"
+    try:
+        name = signal.Signals(-exited.status).name
+    except ValueError:
+        name = f"signal {-exited.status}"
+    return f"its process {exited.pid} was ended by {name}"

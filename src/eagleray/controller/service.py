@@ -1,0 +1,166 @@
+"""The controller's RPC methods: what drivers, command lines and routers may ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+
+from eagleray.base.errors import EaglerayError
+from eagleray.controller import intake
+from eagleray.controller.controller import Controller, Prepare
+from eagleray.controller.publisher import Publisher
+from eagleray.controller.waiting import follow_applications
+from eagleray.reconcile.events import DeleteRequested, ShutdownRequested
+from eagleray.reconcile.status import proxy_error, serve_status
+from eagleray.reconcile.target import PROXY_KEY
+from eagleray.reconcile.world import World
+from eagleray.rpc.control import ControlHandler
+from eagleray.rpc.server import Incoming
+from eagleray.wire.control import (
+    Accepted,
+    Ack,
+    DeleteApplications,
+    Deploy,
+    DeployImport,
+    Empty,
+    InstanceInfo,
+    Message,
+    NodeConfig,
+    StatusReply,
+    WaitApplications,
+    Watch,
+    decode,
+    encode,
+)
+from eagleray.wire.messages import ReplyHead
+
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Addresses that cannot be dialled -> one of theirs that can."""
+
+
+class Service:
+    """Handlers get the body and the call; `rpc.control.ControlMethods` runs them as tasks."""
+
+    def __init__(self, controller: Controller, publisher: Publisher, config: NodeConfig) -> None:
+        self._controller = controller
+        self._publisher = publisher
+        self._config = config
+        self._ended = asyncio.Event()
+        self._leaving: set[asyncio.Future[None]] = set()
+
+    @property
+    def methods(self) -> Mapping[str, ControlHandler]:
+        return {
+            "deploy": self._deploy,
+            "deploy_import": self._deploy_import,
+            "wait": self._wait,
+            "delete": self._delete,
+            "status": self._status,
+            "info": self._info,
+            "shutdown": self._shutdown,
+            "own": self._own,
+            "watch": self._watch,
+            "ack": self._ack,
+        }
+
+    @property
+    def _world(self) -> World:
+        return self._controller.world
+
+    async def say_goodbye(self) -> None:
+        """Everything is gone: answers those who asked for the shutdown, and returns when they have been answered."""
+        self._ended.set()
+        if self._leaving:
+            await asyncio.wait(self._leaving)
+
+    # ---- drivers and command lines ------------------------------------------------------------------------------
+
+    async def _deploy(self, body: bytes, incoming: Incoming) -> Message:
+        return await self._accept(intake.admit_deploy(decode(body, Deploy)))
+
+    async def _deploy_import(self, body: bytes, incoming: Incoming) -> Message:
+        return await self._accept(intake.admit_import(decode(body, DeployImport)))
+
+    async def _accept(self, prepare: Prepare) -> Accepted:
+        try:
+            await self._controller.admit(prepare)
+        except EaglerayError as error:
+            return Accepted(error=str(error))
+        return Accepted()
+
+    async def _wait(self, body: bytes, incoming: Incoming) -> None:
+        names = decode(body, WaitApplications).names
+        async for progress in follow_applications(self._controller, names):
+            incoming.send(encode(progress), end=progress.done)
+
+    async def _delete(self, body: bytes, incoming: Incoming) -> Message:
+        names = decode(body, DeleteApplications).names
+        going = {
+            name: row.generation for name in names if (row := self._world.applications.get(name)) is not None
+        }
+        self._controller.post(DeleteRequested(tuple(going)))
+        while any(self._has(name, generation) for name, generation in going.items()):
+            await self._controller.changed()
+        return Empty()
+
+    def _has(self, name: str, generation: int) -> bool:
+        row = self._world.applications.get(name)
+        return row is not None and row.generation == generation
+
+    async def _status(self, body: bytes, incoming: Incoming) -> Message:
+        return StatusReply(status=serve_status(self._world).to_json())
+
+    async def _info(self, body: bytes, incoming: Incoming) -> Message:
+        """Waits until the proxy listens, or has failed to."""
+        url = self._http_url()
+        while not (url or proxy_error(self._world) or self._has_no_proxy()):
+            await self._controller.changed()
+            url = self._http_url()
+        return InstanceInfo(
+            http_url=url,
+            http_error="" if url else proxy_error(self._world),
+            logs_dir=self._config.logs_dir,
+            pid=os.getpid(),
+        )
+
+    def _has_no_proxy(self) -> bool:
+        proxies = self._world.deployments.get(PROXY_KEY)
+        return proxies is None or proxies.target is None
+
+    def _http_url(self) -> str:
+        for instance in self._world.instances_of(PROXY_KEY):
+            if instance.is_listed and instance.row.http_address is not None:
+                host, port = instance.row.http_address
+                host = _ANY_ADDRESS.get(host, host)
+                scheme = "https" if self._config.http_options.get("ssl_certfile") else "http"
+                return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        return ""
+
+    async def _shutdown(self, body: bytes, incoming: Incoming) -> None:
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._leaving.add(answered)
+        try:
+            self._controller.post(ShutdownRequested())
+            await self._ended.wait()
+            incoming.reply(ReplyHead(), encode(Empty()))
+        finally:
+            self._leaving.discard(answered)
+            answered.set_result(None)
+
+    async def _own(self, body: bytes, incoming: Incoming) -> None:
+        """Held open by the driver that the instance belongs to; its end is the end of the instance."""
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._controller.post(ShutdownRequested())
+
+    # ---- routers --------------------------------------------------------------------------------------------------
+
+    async def _watch(self, body: bytes, incoming: Incoming) -> None:
+        await self._publisher.follow(decode(body, Watch).subscriber, incoming)
+
+    async def _ack(self, body: bytes, incoming: Incoming) -> Message:
+        message = decode(body, Ack)
+        self._publisher.ack(message.subscriber, message.version)
+        return Empty()

@@ -1,0 +1,84 @@
+"""Follows a deploy until it has an outcome: what `serve.run` and `eagleray run` wait for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+
+from eagleray.controller.controller import Controller
+from eagleray.reconcile.deployment import shortage_of
+from eagleray.reconcile.placement import cpu_warning
+from eagleray.reconcile.status import application_overview
+from eagleray.reconcile.world import World
+from eagleray.spec.status import ApplicationStatus, ApplicationStatusOverview
+from eagleray.wire.control import Progress
+
+
+async def follow_applications(controller: Controller, names: Iterable[str]) -> AsyncIterator[Progress]:
+    """What is worth telling while the named applications come up; the last one is `done`.
+
+    `running` means that every router knows it: a request sent now is answered.
+    """
+    world = controller.world
+    generations = {name: _generation(world, name) for name in names}
+    told: set[str] = set()
+    while True:
+        for message in _remarks(world, generations):
+            if message not in told:
+                told.add(message)
+                yield Progress(message=message)
+        outcome = _outcome(world, generations)
+        if outcome is not None:
+            break
+        await controller.changed()
+    if outcome.outcome == "running":
+        await controller.publisher.wait_known(controller.publisher.table.version)
+    yield outcome
+
+
+def _outcome(world: World, generations: dict[str, int]) -> Progress | None:
+    """None while some application is still coming up; the first failure decides."""
+    pending = False
+    for name, generation in generations.items():
+        row = world.applications.get(name)
+        if row is None or row.deleting or generation == 0:
+            return Progress(
+                done=True, outcome="deleted", app=name, message=f"Application '{name}' was deleted."
+            )
+        if row.generation != generation:
+            text = f"Application '{name}' was replaced by a newer deploy."
+            return Progress(done=True, outcome="deleted", app=name, message=text)
+        overview = application_overview(world, name)
+        if overview.status is ApplicationStatus.DEPLOY_FAILED:
+            return Progress(done=True, outcome="failed", app=name, message=_failure(overview))
+        pending = pending or overview.status is not ApplicationStatus.RUNNING
+    return None if pending else Progress(done=True, outcome="running")
+
+
+def _generation(world: World, name: str) -> int:
+    row = world.applications.get(name)
+    return 0 if row is None else row.generation
+
+
+def _failure(overview: ApplicationStatusOverview) -> str:
+    """The application's message and those of its failed deployments, which carry the user's traceback."""
+    details = [
+        f"Deployment '{name}': {one.message}"
+        for name, one in overview.deployments.items()
+        if one.status == "DEPLOY_FAILED" and one.message
+    ]
+    return "\n".join([overview.message, *details])
+
+
+def _remarks(world: World, generations: dict[str, int]) -> list[str]:
+    """Why it takes long, and what the user should know though nothing fails."""
+    remarks = []
+    for name in generations:
+        for key in world.deployments_of(name):
+            shortage = shortage_of(world, world.deployments[key])
+            if shortage:
+                deployment = key.partition("#")[2]
+                remarks.append(f"Deployment '{deployment}' waits for resources: a replica {shortage}.")
+    targets = [one.target for one in world.deployments.values() if one.target is not None]
+    if warning := cpu_warning(world.supply, [(target.demand, target.num_replicas) for target in targets]):
+        remarks.append(warning)
+    return remarks
