@@ -1,7 +1,6 @@
 """Applications and application builders that the command line of the system under test imports."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: FastAPI and builders read real annotations, as in users' scripts.
 from pydantic import BaseModel
 
 from tests.compat.impl import serve

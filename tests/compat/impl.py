@@ -141,10 +141,9 @@ def command_line(target: str, *arguments: str) -> Iterator[App]:
     app = App(Instance(port), "default", "/", None)
     try:
         wait_until(lambda: process.poll() is not None or app.answers(), f"{target} to answer")
-        if process.poll() is not None:
-            raise AssertionError(f"{command} ended: {process.communicate()[0].decode()}")
+        assert process.poll() is None, f"{command} ended by itself"
         yield app
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate()
+        print(process.communicate()[0].decode())
         serve.shutdown()

@@ -135,13 +135,13 @@ def test_check_health_is_called_again_and_again(instance: Instance, journal: Jou
 def test_sync_methods_run_side_by_side(instance: Instance, journal: Journal, gate: Gate) -> None:
     @serve.deployment(max_ongoing_requests=3)
     class Model:
-        def __call__(self) -> str:
+        def __call__(self) -> int:
             journal.write("in")
             gate.passed_sync()
-            return threading.current_thread().name
+            return threading.get_ident()
 
-        async def asynchronous(self) -> str:
-            return threading.current_thread().name
+        async def asynchronous(self) -> int:
+            return threading.get_ident()
 
     app = instance.run(Model.bind())
     responses = [app.handle.remote() for _ in range(2)]

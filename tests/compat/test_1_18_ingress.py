@@ -1,7 +1,6 @@
 """Surface 1.18: ASGI ingresses, class-based FastAPI views, lifespan; section 10 check 13."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: FastAPI and builders read real annotations, as in users' scripts.
 from contextlib import asynccontextmanager
 from typing import Any
 
