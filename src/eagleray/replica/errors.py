@@ -20,5 +20,8 @@ def trimmed(error: BaseException) -> tuple[type[BaseException], BaseException, T
 
 
 def trimmed_text(error: BaseException) -> str:
-    """The traceback as text, as a user wants to read it."""
-    return "".join(traceback.format_exception(*trimmed(error)))
+    """The traceback as text, as a user wants to read it; the mere message when no frame is the user's."""
+    kind, _, frame = trimmed(error)
+    if frame is error.__traceback__:
+        frame = None
+    return "".join(traceback.format_exception(kind, error, frame))
