@@ -16,7 +16,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from eagleray.base.errors import EaglerayError, RequestCancelledError
 from eagleray.routing.call import NEW, RoutedCall
-from eagleray.serve.context import NO_REQUEST, RequestContext
+from eagleray.serve.context import RequestContext
 from eagleray.serve.runtime import Runtime
 from eagleray.wire import codec
 from eagleray.wire.messages import CallHead, ErrorHead, ReplyHead
@@ -172,37 +172,25 @@ class HandleCall(RoutedCall):
 
 
 class StreamCall(HandleCall):
-    """A call whose result comes item by item (`codec.ItemReader`); `read` is not for it."""
+    """A call whose result comes item by item, each in a message of its own; `read` is not for it."""
 
-    __slots__ = ("items", "reader", "unacknowledged")
+    __slots__ = ("items", "taken_bytes")
 
     def __init__(self, runtime: Runtime, key: str, head: CallHead, body: bytes, parent: RequestContext) -> None:
         super().__init__(runtime, key, head, body, parent)
         self.items: deque[bytes] = deque()
-        self.reader = codec.ItemReader()
-        self.unacknowledged = 0
+        self.taken_bytes = 0
 
     def on_result(self, head: ReplyHead, body: bytes, end: bool) -> None:
         self.on_chunk(body, end)
 
     def on_chunk(self, chunk: bytes, end: bool) -> None:
-        items = self.reader.feed(chunk)
-        self.items.extend(items)
-        self.unacknowledged += len(chunk)
+        if chunk:
+            self.items.append(chunk)
         if end:
             self.settle(VALUE, None)
-        elif self.items:
-            if self.waiters:
-                self.wake()
-        else:
-            self.grant()
-
-    def grant(self) -> None:
-        """Everything that arrived has been taken: let more come."""
-        count = self.unacknowledged
-        if count >= _GRANT_BYTES and not self.items and self.stream is not None:
-            self.unacknowledged = 0
-            self.stream.consumed(count)
+        elif self.waiters:
+            self.wake()
 
     @property
     def ready(self) -> bool:
@@ -213,8 +201,11 @@ class StreamCall(HandleCall):
         ended = self.outcome != PENDING
         if self.items:
             item = self.items.popleft()
-            if not self.items and self.unacknowledged >= _GRANT_BYTES and not ended:
-                self.runtime.post(self.grant)
+            if not ended:
+                self.taken_bytes += len(item)
+                if self.taken_bytes >= _GRANT_BYTES:
+                    self.runtime.post(self._consumed, self.taken_bytes)
+                    self.taken_bytes = 0
             return item
         if self.outcome != VALUE:
             self.read()
@@ -356,4 +347,4 @@ class _Until:
         return self._call.until_ready()
 
 
-__all__ = ["NO_REQUEST", "DeploymentResponse", "DeploymentResponseGenerator", "HandleCall", "StreamCall"]
+__all__ = ["DeploymentResponse", "DeploymentResponseGenerator", "HandleCall", "StreamCall"]

@@ -19,6 +19,7 @@ from eagleray.base.tasks import Tasks
 from eagleray.routing.call import RoutedCall
 from eagleray.routing.router import Router
 from eagleray.routing.subscription import Subscription
+from eagleray.routing.table import RoutingTable
 from eagleray.rpc.bridge import Bridge
 from eagleray.rpc.client import Client
 from eagleray.wire.control import Message
@@ -81,6 +82,11 @@ class Runtime:
         done: Future[T] = Future()
         self.post(self._start, coroutine, done)
         return done
+
+    @property
+    def table(self) -> RoutingTable:
+        """The last routing table, empty before the first."""
+        return self._router.table
 
     # ---- on the loop -----------------------------------------------------------------------------------------
 

@@ -1,0 +1,78 @@
+"""The public API: `from eagleray import serve`.
+
+Names are loaded when they are first used: a module that only declares deployments pays for neither rpc nor asyncio.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eagleray.serve.api import (
+        RunTarget,
+        _run,
+        _run_many,
+        delete,
+        get_app_handle,
+        get_deployment_handle,
+        run,
+        run_many,
+        shutdown,
+        shutdown_async,
+        start,
+        status,
+    )
+    from eagleray.serve.context import get_replica_context
+    from eagleray.serve.deployment import Application, Deployment, deployment
+    from eagleray.serve.ingress import ingress
+    from eagleray.spec.options import ControllerOptions, HTTPOptions
+
+_HOMES = {
+    "eagleray.serve.api": (
+        "RunTarget _run _run_many delete get_app_handle get_deployment_handle run run_many shutdown shutdown_async "
+        "start status"
+    ),
+    "eagleray.serve.context": "get_replica_context",
+    "eagleray.serve.deployment": "Application Deployment deployment",
+    "eagleray.serve.ingress": "ingress",
+    "eagleray.spec.options": "ControllerOptions HTTPOptions",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+_MODULES = ("config", "context", "exceptions", "handle", "schema")
+
+__all__ = [
+    "Application",
+    "ControllerOptions",
+    "Deployment",
+    "HTTPOptions",
+    "RunTarget",
+    "_run",
+    "_run_many",
+    "delete",
+    "deployment",
+    "get_app_handle",
+    "get_deployment_handle",
+    "get_replica_context",
+    "ingress",
+    "run",
+    "run_many",
+    "shutdown",
+    "shutdown_async",
+    "start",
+    "status",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is not None:
+        value = globals()[name] = getattr(import_module(home), name)
+        return value
+    if name in _MODULES:
+        return import_module(f"eagleray.serve.{name}")
+    raise AttributeError(f"module 'eagleray.serve' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -1,0 +1,174 @@
+"""DeploymentHandle: calls a deployment's methods from anywhere, in any thread, without blocking.
+
+A handle is a name with options. It owns nothing and holds no connection: the runtime of the process does, so copies
+are free and pickling keeps only the name. The path of a call is: context, pickled arguments, router.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Generic, TypeVar
+
+from eagleray.base.ids import DeploymentID, new_request_id, new_unique_id
+from eagleray.serve.composition import ComposedCall, ComposedStream, find_responses
+from eagleray.serve.context import current_request, current_runtime, process
+from eagleray.serve.response import (
+    DeploymentResponse,
+    DeploymentResponseGenerator,
+    HandleCall,
+    StreamCall,
+    _Response,
+)
+from eagleray.wire import codec
+from eagleray.wire.messages import CallHead, CallKind
+
+T = TypeVar("T")
+
+_PYTHON = int(CallKind.PYTHON)
+_SERIALIZATIONS = ("cloudpickle", "pickle", "msgpack", "orjson")
+_OPTIONS = frozenset(
+    (
+        "method_name",
+        "multiplexed_model_id",
+        "session_id",
+        "stream",
+        "request_serialization",
+        "response_serialization",
+        "_prefer_local_routing",
+        "_by_reference",
+    )
+)
+
+
+class DeploymentHandle(Generic[T]):
+    """Calls `deployment_name` of `app_name`. `handle.method.remote(...)` calls a method, `handle.remote` `__call__`."""
+
+    __slots__ = ("_handle_id", "_key", "_method", "_methods", "_model_id", "_options", "_session_id", "_stream")
+
+    def __init__(self, deployment_name: str, app_name: str, _options: dict[str, Any] | None = None) -> None:
+        options = _options or {}
+        self._key = DeploymentID(deployment_name, app_name).key
+        self._options = options
+        self._method: str = options.get("method_name", "")
+        self._model_id: str = options.get("multiplexed_model_id", "")
+        self._session_id: str = options.get("session_id", "")
+        self._stream: bool = options.get("stream", False)
+        self._methods: dict[str, DeploymentHandle[Any]] = {}
+        self._handle_id = ""
+
+    # ---- calling ---------------------------------------------------------------------------------------------
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Starts a call; returns a DeploymentResponse, or a DeploymentResponseGenerator with `stream=True`.
+
+        DeploymentResponses among the arguments are replaced by their values before the call is sent. Raises at once
+        when an argument cannot be pickled.
+        """
+        runtime = process.runtime or current_runtime()
+        request = current_request()
+        stream = self._stream
+        head = CallHead(
+            _PYTHON,
+            self._method,
+            request.request_id or new_request_id(),
+            request.deadline,
+            "",
+            request.route,
+            stream,
+            self._model_id,
+            self._session_id,
+            request.traceparent,
+        )
+        call: HandleCall
+        for value in args:
+            if isinstance(value, _Response):
+                break
+        else:
+            if not kwargs or not find_responses((), kwargs):
+                body = codec.dump_call(args, kwargs)
+                kind = StreamCall if stream else HandleCall
+                call = kind(runtime, self._key, head, body, request)
+                runtime.post(call.begin)
+                return DeploymentResponseGenerator(call) if stream else DeploymentResponse(call)
+        composed = ComposedStream if stream else ComposedCall
+        call = composed(runtime, self._key, head, request, args, kwargs)
+        runtime.post(call.begin)
+        return DeploymentResponseGenerator(call) if stream else DeploymentResponse(call)
+
+    def options(self, **options: Any) -> DeploymentHandle[Any]:
+        """A new handle with some options set; the others are inherited. TypeError for unknown ones."""
+        if unknown := sorted(set(options) - _OPTIONS):
+            raise TypeError(f"options() got an unexpected keyword argument '{unknown[0]}'")
+        if "_prefer_local_routing" in options:
+            warnings.warn(
+                "_prefer_local_routing is deprecated and has no effect on one machine.",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+        given = {name: value for name, value in options.items() if value is not None}
+        for name in ("request_serialization", "response_serialization"):
+            if given.get(name, "pickle") not in _SERIALIZATIONS:
+                raise ValueError(f"{name} must be one of {_SERIALIZATIONS}, got {given[name]!r}.")
+        return DeploymentHandle(self.deployment_name, self.app_name, {**self._options, **given})
+
+    def __getattr__(self, name: str) -> DeploymentHandle[Any]:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(f"'DeploymentHandle' object has no attribute '{name}'")
+        handle = self._methods.get(name)
+        if handle is None:
+            handle = self._methods[name] = self.options(method_name=name)
+        return handle
+
+    # ---- what it is ------------------------------------------------------------------------------------------
+
+    @property
+    def deployment_id(self) -> DeploymentID:
+        return DeploymentID.parse(self._key)
+
+    @property
+    def deployment_name(self) -> str:
+        return self._key.partition("#")[2]
+
+    @property
+    def app_name(self) -> str:
+        return self._key.partition("#")[0]
+
+    @property
+    def handle_id(self) -> str:
+        """Random, the same for the life of this object."""
+        if not self._handle_id:
+            self._handle_id = new_unique_id()
+        return self._handle_id
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether this process is connected to an instance, so that calls go out at once."""
+        return process.runtime is not None
+
+    def _init(self, **_options: Any) -> None:
+        """Connects this process before the first call. RuntimeError when it is connected already."""
+        if self.is_initialized:
+            raise RuntimeError(f"{self!r} is initialized already.")
+        current_runtime().post(current_runtime().watch)
+
+    def running_replicas_populated(self) -> bool:
+        """Whether the routing table of this process lists a replica of the deployment."""
+        if process.runtime is None:
+            return False
+        entry = process.runtime.table.deployments.get(self._key)
+        return bool(entry and entry.replicas)
+
+    def shutdown(self) -> None:
+        """Nothing to release: connections belong to the process, not to handles."""
+
+    async def shutdown_async(self) -> None:
+        """See `shutdown`."""
+
+    def __repr__(self) -> str:
+        return f"DeploymentHandle(deployment='{self.deployment_name}')"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DeploymentHandle, (self.deployment_name, self.app_name, self._options)
+
+
+__all__ = ["DeploymentHandle", "DeploymentResponse", "DeploymentResponseGenerator"]
