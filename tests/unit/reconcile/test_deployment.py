@@ -1,0 +1,389 @@
+"""A deployment on its way to its target: starts, updates, failures, drains, resources."""
+
+from __future__ import annotations
+
+from eagleray.reconcile import commands as c
+from eagleray.reconcile import events as e
+from eagleray.reconcile.instance import InstanceState, Trigger
+from eagleray.reconcile.placement import UNIT, Supply
+from tests.decided import DIES, RAISES, REJECTED, TRACEBACK, UP, Decided
+
+KEY = "default#model"
+
+
+def test_row_is_written_before_the_process_is_started() -> None:
+    decided = Decided()
+    decided.deploy()
+    assert [type(command) for command in decided.pending] == [c.StartInstance]
+    rows = {(table, key) for table, key, _ in decided.rows()}
+    assert ("instances", decided.pending[0].ref) in rows  # type: ignore[attr-defined]
+    assert ("applications", "default") in rows
+
+
+def test_first_deploy_reaches_its_target() -> None:
+    decided = Decided()
+    decided.deploy(model={"num_replicas": 3})
+    assert decided.status().status == "UPDATING"
+    assert decided.app().status == "DEPLOYING"
+    decided.settle()
+    assert decided.states() == {"RUNNING": 3}
+    assert decided.status().status == "HEALTHY"
+    assert decided.status().status_trigger == "CONFIG_UPDATE_COMPLETED"
+    assert decided.app().status == "RUNNING"
+    assert sorted(one.row.rank for one in decided.world.instances_of(KEY)) == [0, 1, 2]
+
+
+def test_identical_deploy_changes_nothing() -> None:
+    decided = Decided()
+    decided.deploy()
+    decided.settle()
+    before = decided.listed()
+    decided.deploy()
+    assert decided.status().status == "HEALTHY"
+    decided.settle()
+    assert decided.listed() == before
+
+
+def test_update_starts_the_new_first_and_keeps_capacity() -> None:
+    decided = Decided()
+    decided.deploy(model={"num_replicas": 2})
+    decided.settle()
+    old = set(decided.listed())
+    decided.deploy(version="v2", model={"num_replicas": 2})
+    assert set(decided.listed()) == old
+    while decided.pending or decided.leaving():
+        if decided.pending:
+            decided.perform(decided.pending.pop(0))
+        else:
+            decided.apply(e.Happened(decided.leaving()[0], Trigger.UNLISTED))
+        assert len(decided.listed()) >= 2
+    assert not old & set(decided.listed())
+    assert decided.states() == {"RUNNING": 2}
+    assert decided.alive == set(decided.listed())
+
+
+def test_old_replica_is_not_drained_before_nobody_routes_to_it() -> None:
+    decided = Decided()
+    decided.deploy()
+    decided.settle()
+    (old,) = decided.listed()
+    decided.holds_leaving = True
+    decided.deploy(version="v2")
+    decided.settle()
+    assert decided.world.instances[old].state is InstanceState.LEAVING
+    assert not decided.pending
+    assert decided.status().status == "HEALTHY"
+    decided.apply(e.Happened(old, Trigger.UNLISTED))
+    assert [type(command) for command in decided.pending] == [c.DrainInstance]
+
+
+def test_redeploy_supersedes_an_update_that_is_under_way() -> None:
+    decided = Decided()
+    decided.deploy(version="v1")
+    decided.settle()
+    decided.deploy(version="v2")
+    decided.deploy(version="v3")
+    decided.settle()
+    assert [row.version for row in decided.started[-1:]] == [decided.world.deployments[KEY].target.version]  # type: ignore[union-attr]
+    assert decided.states() == {"RUNNING": 1}
+    assert decided.status().status == "HEALTHY"
+
+
+def test_scaling_keeps_the_replicas_that_stay_and_their_ranks_dense() -> None:
+    decided = Decided()
+    decided.deploy(model={"num_replicas": 1})
+    decided.settle()
+    first = decided.listed()
+    decided.deploy(model={"num_replicas": 3})
+    assert decided.status().status == "UPSCALING"
+    assert decided.status().message == "Upscaling from 1 to 3 replicas."
+    decided.settle()
+    assert decided.listed()[:1] == first
+    assert decided.status().status_trigger == "UPSCALE_COMPLETED"
+    decided.deploy(model={"num_replicas": 2})
+    assert decided.status().status == "DOWNSCALING"
+    decided.settle()
+    assert decided.status().status_trigger == "DOWNSCALE_COMPLETED"
+    assert sorted(one.row.rank for one in decided.world.instances_of(KEY)) == [0, 1]
+
+
+def test_user_config_is_told_in_place() -> None:
+    decided = Decided()
+    decided.deploy(model={"user_config": {"a": 1}})
+    decided.settle()
+    before = decided.listed()
+    decided.deploy(model={"user_config": {"a": 2}})
+    (command,) = decided.pending
+    assert isinstance(command, c.ReconfigureInstance)
+    assert (command.before.user_config, command.after.user_config) == ('{"a":1}', '{"a":2}')
+    assert decided.states() == {"UPDATING": 1}
+    assert decided.listed() == before, "it serves meanwhile"
+    decided.settle()
+    assert decided.listed() == before
+    assert decided.status().status == "HEALTHY"
+
+
+def test_refused_configuration_gives_the_update_up_and_keeps_the_replica() -> None:
+    decided = Decided()
+    decided.deploy(model={"user_config": 1})
+    decided.settle()
+    before = decided.listed()
+    decided.reconfigure = lambda ref: TRACEBACK
+    decided.deploy(model={"user_config": 2})
+    decided.settle()
+    assert decided.listed() == before
+    assert decided.status().status == "DEPLOY_FAILED"
+    assert TRACEBACK in decided.status().message
+    decided.die(before[0])
+    decided.settle()
+    assert decided.states() == {"RUNNING": 1}
+    assert decided.started[-1].config.user_config == "1"
+    decided.reconfigure = lambda ref: ""
+    decided.deploy(model={"user_config": 3})
+    decided.settle()
+    assert decided.status().status == "HEALTHY"
+
+
+def test_constructor_that_raises_uses_up_its_budget_and_then_fails() -> None:
+    decided = Decided()
+    decided.outcome = lambda row: RAISES
+    decided.deploy()
+    decided.perform(decided.pending.pop(0))
+    assert decided.status().status == "UPDATING"
+    assert decided.status().message == (
+        f"A replica failed to start with exception. Retrying 2 more time(s). Error:\n{TRACEBACK}"
+    )
+    decided.settle()
+    assert len(decided.started) == 3
+    assert decided.app().status == "DEPLOY_FAILED"
+    assert decided.app().message == "Failed to update the deployments ['model']."
+    assert decided.status().status_trigger == "REPLICA_STARTUP_FAILED"
+    assert decided.status().message == (
+        "The deployment failed to start 3 times in a row. This may be due to a problem with its constructor or initial "
+        f"health check failing. See controller logs for details. Error:\n{TRACEBACK}"
+    )
+    decided.advance(600)
+    assert len(decided.started) == 3
+    assert not decided.alive
+
+
+def test_budget_is_the_smaller_of_the_two() -> None:
+    decided = Decided()
+    decided.outcome = lambda row: RAISES
+    decided.deploy(model={"num_replicas": 4, "max_constructor_retry_count": 5})
+    decided.settle()
+    assert len(decided.started) <= 8, "four at once, and no new ones once five have failed"
+    assert decided.status().status == "DEPLOY_FAILED"
+
+
+def test_new_deploy_resets_a_failed_one() -> None:
+    decided = Decided()
+    decided.outcome = lambda row: RAISES
+    decided.deploy()
+    decided.settle()
+    decided.outcome = lambda row: UP
+    decided.deploy()
+    assert decided.status().status == "UPDATING"
+    decided.settle()
+    assert decided.app().status == "RUNNING"
+
+
+def test_failed_update_keeps_the_old_version_at_strength() -> None:
+    decided = Decided()
+    decided.deploy(version="v1", model={"num_replicas": 2})
+    decided.settle()
+    old = decided.listed()
+    good = decided.started[0].version
+    decided.outcome = lambda row: UP if row.version == good else RAISES
+    decided.deploy(version="v2", model={"num_replicas": 2})
+    decided.settle()
+    assert decided.listed() == old
+    assert decided.status().status == "DEPLOY_FAILED"
+    assert "during a rolling update" in decided.status().message
+    decided.restart()
+    decided.settle()
+    assert decided.listed() == old
+    assert decided.status().status == "DEPLOY_FAILED"
+    decided.die(old[0])
+    decided.settle()
+    assert len(decided.listed()) == 2
+    assert {one.row.version for one in decided.world.instances_of(KEY)} == {good}
+
+
+def test_dead_replica_is_unlisted_at_once_and_replaced() -> None:
+    decided = Decided()
+    decided.deploy(model={"num_replicas": 2})
+    decided.settle()
+    first, second = decided.listed()
+    decided.apply(e.Happened(first, Trigger.LOST, "EOF"))
+    assert decided.listed() == [second]
+    assert decided.status().status == "UNHEALTHY"
+    assert decided.status().status_trigger == "HEALTH_CHECK_FAILED"
+    assert decided.app().message == "The deployments ['model'] are UNHEALTHY."
+    decided.settle()
+    assert decided.states() == {"RUNNING": 2}
+    assert decided.status().status == "HEALTHY"
+    assert decided.status().status_trigger == "UNSPECIFIED"
+
+
+def test_crash_loop_backs_off() -> None:
+    decided = Decided()
+    decided.deploy()
+    decided.settle()
+    first = decided.now
+    starts = []
+    while decided.now < first + 60:
+        for ref in decided.listed():
+            decided.die(ref)
+        decided.settle()
+        if len(decided.started) > len(starts):
+            starts = [*starts, decided.now]
+        decided.advance(0.25)
+    assert len(decided.started) <= 6
+    assert decided.status().status in ("UNHEALTHY", "HEALTHY")
+
+
+def test_version_that_was_up_is_retried_for_ever_with_growing_delays() -> None:
+    decided = Decided()
+    decided.deploy()
+    decided.settle()
+    decided.advance(20)
+    decided.outcome = lambda row: RAISES
+    decided.die(decided.listed()[0])
+    decided.settle()
+    decided.advance(3600)
+    starts = len(decided.started)
+    assert 60 < starts < 200
+    assert decided.status().status == "UNHEALTHY"
+    decided.outcome = lambda row: UP
+    decided.advance(31)
+    assert decided.status().status == "HEALTHY"
+
+
+def test_three_failed_health_checks_replace_a_replica() -> None:
+    decided = Decided()
+    decided.deploy(model={"health_check_period_s": 5})
+    decided.settle()
+    (sick,) = decided.listed()
+    decided.health = lambda ref: "no" if ref == sick else ""
+    decided.advance(11)
+    assert decided.listed() == [sick]
+    decided.advance(6)
+    assert sick not in decided.world.instances
+    assert decided.states() == {"RUNNING": 1}
+
+
+def test_a_passed_check_forgives_failed_ones() -> None:
+    decided = Decided()
+    decided.deploy(model={"health_check_period_s": 5})
+    decided.settle()
+    before = decided.listed()
+    answers = iter(["no", "no", ""] * 20)
+    decided.health = lambda ref: next(answers)
+    decided.advance(200)
+    assert decided.listed() == before
+
+
+def test_health_checks_of_many_replicas_share_one_wake_up() -> None:
+    decided = Decided()
+    decided.deploy(model={"num_replicas": 20})
+    decided.settle()
+    alarms = {one.check_at for one in decided.world.instances_of(KEY)}
+    assert len(alarms) == 1
+
+
+def test_replica_that_does_not_drain_in_time_is_killed() -> None:
+    decided = Decided()
+    decided.deploy(model={"graceful_shutdown_timeout_s": 3})
+    decided.settle()
+    (old,) = decided.listed()
+    decided.apply(e.DeleteRequested(("default",)))
+    decided.apply(e.Happened(old, Trigger.UNLISTED))
+    (drain,) = decided.pending
+    assert drain == c.DrainInstance(old, 3)
+    decided.pending.clear()
+    decided.advance(4.9)
+    assert decided.world.instances[old].state is InstanceState.DRAINING
+    decided.advance(0.2)
+    assert not decided.alive
+    assert "default" not in decided.world.applications
+
+
+def test_gpus_are_given_out_strictly_and_status_says_what_is_missing() -> None:
+    decided = Decided(Supply(num_cpus=2, memory=1 << 30, gpu_ids=("0", "1")))
+    decided.deploy(model={"num_replicas": 3, "ray_actor_options": {"num_gpus": 1}})
+    decided.settle()
+    assert decided.states() == {"RUNNING": 2}
+    assert "needs num_gpus=1, free 0 of 2" in decided.status().message
+    assert decided.status().status == "UPDATING"
+    held = sorted(gpu for one in decided.world.instances_of(KEY) for gpu in one.row.allocation.gpus)
+    assert held == ["0", "1"]
+
+
+def test_freed_resources_go_to_whoever_waits() -> None:
+    decided = Decided(Supply(num_cpus=2, memory=1 << 30, gpu_ids=("0",)))
+    decided.deploy("one", route_prefix="/one", model={"ray_actor_options": {"num_gpus": 1}})
+    decided.settle()
+    decided.deploy("two", route_prefix="/two", model={"ray_actor_options": {"num_gpus": 1}})
+    decided.settle()
+    assert decided.app("two").status == "DEPLOYING"
+    decided.apply(e.DeleteRequested(("one",)))
+    decided.settle()
+    assert decided.app("two").status == "RUNNING"
+
+
+def test_update_on_a_full_machine_lets_an_old_replica_go_first() -> None:
+    decided = Decided(Supply(num_cpus=2, memory=1 << 30, gpu_ids=("0", "1")))
+    options = {"num_replicas": 2, "ray_actor_options": {"num_gpus": 1}}
+    decided.deploy(version="v1", model=options)
+    decided.settle()
+    decided.deploy(version="v2", model=options)
+    assert len(decided.listed()) == 1, "only as many go as are needed"
+    decided.settle()
+    assert decided.states() == {"RUNNING": 2}
+    assert decided.status().status == "HEALTHY"
+
+
+def test_fractions_share_a_gpu() -> None:
+    decided = Decided(Supply(num_cpus=2, memory=1 << 30, gpu_ids=("0", "1")))
+    decided.deploy(model={"num_replicas": 3, "ray_actor_options": {"num_gpus": 0.5}})
+    decided.settle()
+    held = sorted(gpu for one in decided.world.instances_of(KEY) for gpu in one.row.allocation.gpus)
+    assert held == ["0", "0", "1"]
+    assert all(set(one.row.allocation.gpus.values()) == {UNIT // 2} for one in decided.world.instances_of(KEY))
+
+
+def test_proxy_whose_port_is_taken_is_retried_slowly_and_recovers() -> None:
+    decided = Decided()
+    decided.outcome = lambda row: REJECTED
+    decided.want_proxy()
+    decided.settle()
+    decided.advance(60)
+    assert 2 <= len(decided.started) <= 7
+    decided.outcome = lambda row: UP
+    decided.advance(31)
+    assert decided.states("#http") == {"RUNNING": 1}
+
+
+def test_process_that_dies_while_starting_counts_as_a_failed_start() -> None:
+    decided = Decided()
+    decided.outcome = lambda row: DIES
+    decided.deploy()
+    decided.settle()
+    assert len(decided.started) == 3
+    assert decided.status().status == "DEPLOY_FAILED"
+
+
+def test_kill_that_overtakes_the_start_is_repeated() -> None:
+    decided = Decided()
+    decided.deploy()
+    start = decided.pending.pop(0)
+    assert isinstance(start, c.StartInstance)
+    decided.apply(e.DeleteRequested(("default",)))
+    decided.settle()
+    decided.alive.add(start.ref)
+    decided.apply(e.Born(start.ref, 7))
+    decided.settle()
+    assert not decided.alive
+    assert not decided.world.instances
+    assert not decided.world.applications
