@@ -133,6 +133,10 @@ def serving(system: System, workload: Workload, size: int = 64) -> Iterator[Serv
 
 def stop(server: Server) -> None:
     """Ends the system orderly, then by force; warns with LeftBehind about what did not end by itself."""
+    if not server.system.ends_orderly:
+        processes.end_all(os.getpid(), 0.0)
+        server.process.wait()
+        return
     if server.process.stdin is not None:
         try:
             server.process.stdin.close()
@@ -151,19 +155,3 @@ def stop(server: Server) -> None:
     orphans = processes.end_all(os.getpid(), ORPHAN_GRACE_S)
     if orphans:
         warnings.warn(LeftBehind(f"{server.system.name} left orphans: {', '.join(orphans)}"), stacklevel=2)
-
-
-def serving_each(system: System, workloads: list[Workload]) -> Iterator[tuple[Workload, Server]]:
-    """Each workload in turn; a system under apps/driver.py keeps running and only redeploys, the others restart."""
-    probe = system.launch(workloads[0], 0, Path())
-    if probe is None or not probe.driver:
-        for workload in workloads:
-            with serving(system, workload) as server:
-                yield workload, server
-        return
-    with serving(system, workloads[0]) as server:
-        for workload in workloads:
-            if workload is not workloads[0]:
-                server.ask(f"deploy {workload.name} {workload.depth}")
-                wait_ready(server, system.request(workload, 64))
-            yield workload, server

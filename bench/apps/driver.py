@@ -3,7 +3,6 @@
 Ray Serve runs under it in all scenarios, Eagleray where calls come from a driver. It reads one command a line from
 standard input and writes one JSON answer a line to ANSWERS_FD:
 
-    deploy WORKLOAD DEPTH        replaces the application; {"ready": true}
     handle OUTSTANDING SECONDS   awaits calls of a handle; {"calls", "seconds", "p50_ms", "p99_ms"}
 
 End of input ends it, orderly.
@@ -20,12 +19,6 @@ import time
 from typing import Any
 
 import serving
-
-NAME = "bench"
-
-
-def deploy(workload: str, depth: str) -> Any:
-    return serving.serve.run(getattr(serving, workload)({"depth": depth}), name=NAME, route_prefix="/")
 
 
 async def call(handle: Any, outstanding: int, seconds: float) -> dict[str, float]:
@@ -62,14 +55,10 @@ def main() -> None:
 
         ray.init(address="local", _temp_dir=os.environ["BENCH_TEMP_DIR"])
     serving.serve.start(http_options={"host": "127.0.0.1", "port": int(port)})
-    handle = deploy(workload, depth)
+    handle = serving.serve.run(getattr(serving, workload)({"depth": depth}), name="bench", route_prefix="/")
     with os.fdopen(int(answers_fd), "w", buffering=1) as answers:
         for line in sys.stdin:
             match line.split():
-                case ["deploy", workload, depth]:
-                    serving.serve.delete(NAME)
-                    handle = deploy(workload, depth)
-                    answer: dict[str, float] = {"ready": True}
                 case ["handle", outstanding, seconds]:
                     answer = asyncio.run(call(handle, int(outstanding), float(seconds)))
                 case _:

@@ -14,7 +14,7 @@ OTHERS = ("mosec", "ray", "ray-tuned", "eagleray")
 class Settings:
     """Lengths in seconds of one window, of the warm-up before it, and of the watch over an idle system."""
 
-    duration_s: float = 4.0
+    duration_s: float = 3.0
     warm_up_s: float = 1.0
     idle_s: float = 10.0
     repetitions: int = 3

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 from bench.load import measure
 from bench.scenarios.base import OTHERS, Metric, Settings
-from bench.server import serving_each
+from bench.server import serving
 from bench.systems.base import System, Workload
 
 DEPTHS = (1, 2, 3, 5)
-REDEPLOY_S = 4.0
-"""About what Ray needs to replace an application; the others restart, which takes less."""
 
 
 class Chain:
@@ -26,17 +22,17 @@ class Chain:
     )
 
     def seconds(self, system: System, settings: Settings) -> float:
-        restarts = (len(DEPTHS) - 1) * min(REDEPLOY_S, system.start_s)
-        return system.start_s + restarts + (len(DEPTHS) + 1) * settings.window_s
+        return len(DEPTHS) * system.start_s + (len(DEPTHS) + 1) * settings.window_s
 
     def measure(self, system: System, settings: Settings) -> dict[str, float]:
         found = {}
-        with closing(serving_each(system, [Workload("chain", depth) for depth in DEPTHS])) as chains:
-            for workload, server in chains:
-                request = system.request(workload, 0)
+        for depth in DEPTHS:
+            workload = Workload("chain", depth)
+            request = system.request(workload, 0)
+            with serving(system, workload) as server:
                 one = measure(server.port, request, 1, settings.warm_up_s, settings.duration_s)
-                found[f"n{workload.depth}_p50_ms"] = one.p50_ms
-                if workload.depth == 2:
+                found[f"n{depth}_p50_ms"] = one.p50_ms
+                if depth == 2:
                     many = measure(server.port, request, 32, settings.warm_up_s, settings.duration_s)
                     found["n2_c32_rps"] = many.rps
         found["hop_ms"] = (found[f"n{DEPTHS[-1]}_p50_ms"] - found["n1_p50_ms"]) / (DEPTHS[-1] - 1)

@@ -41,6 +41,8 @@ class System(Protocol):
     environment: str
     start_s: float
     """About how long start and stop take together, for the plan's estimate."""
+    ends_orderly: bool
+    """Asked to stop, and what it leaves behind is noted; else its whole process tree is killed at once."""
 
     def launch(self, workload: Workload, port: int, temp_dir: Path) -> Launch | None:
         """How `workload` is served on `port`; None when the system has no such thing."""

@@ -14,6 +14,7 @@ class Eagleray:
 
     environment = "eagleray"
     start_s = 2.0
+    ends_orderly = True
 
     def __init__(self, checkout: Path = ROOT, name: str = "eagleray", title: str = "Eagleray") -> None:
         self.checkout, self.name, self.title = checkout, name, title

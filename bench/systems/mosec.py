@@ -15,6 +15,7 @@ class Mosec:
     title = "mosec"
     environment = "mosec"
     start_s = 1.5
+    ends_orderly = True
 
     def launch(self, workload: Workload, port: int, temp_dir: Path) -> Launch | None:
         if workload.name == "handle":

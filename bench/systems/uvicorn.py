@@ -15,6 +15,7 @@ class Uvicorn:
     title = "uvicorn raw ASGI"
     environment = "uvicorn"
     start_s = 0.6
+    ends_orderly = True
     module = "raw_asgi"
     workloads: tuple[str, ...] = ("noop", "echo")
 
