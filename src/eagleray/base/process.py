@@ -15,11 +15,13 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from types import FrameType
 
+_new_event_loop: Callable[[], asyncio.AbstractEventLoop]
 try:
-    import uvloop
+    from uvloop import new_event_loop as _new_event_loop
 except ImportError:  # a platform without uvloop
-    uvloop = None
+    _new_event_loop = asyncio.new_event_loop
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ def run_child(child: Child, main: Callable[[], Awaitable[None]]) -> None:
 
     Executor threads are not waited for: a user's call that never returns must not keep the process alive.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    loop = asyncio.new_event_loop() if uvloop is None else uvloop.new_event_loop()
+    signal.signal(signal.SIGINT, ignore_signal)
+    loop = _new_event_loop()
     asyncio.set_event_loop(loop)
     watch_parent(loop, child.parent_fd)
     task = loop.create_task(_call(main), name=f"{child.ref} main")
@@ -58,6 +60,10 @@ def run_child(child: Child, main: Callable[[], Awaitable[None]]) -> None:
         pass
     finally:
         _finish(loop)
+
+
+def ignore_signal(signum: int, frame: FrameType | None) -> None:
+    """Does nothing; a handler and not SIG_IGN, which the user's own subprocesses would inherit."""
 
 
 def watch_parent(loop: asyncio.AbstractEventLoop, parent_fd: int) -> None:

@@ -92,12 +92,14 @@ NodeEvent = Started | StartFailed | Exited | Children
 class NodeConfig(Message):
     """What the driver gives node on its standard input (msgpack), and node gives the controller as payload.
 
-    `owner_fd` is the number of an inherited socket whose EOF means that the driver has gone (-1: detached).
+    `owner_fd` is the number of an inherited socket whose EOF means that the driver has gone (-1: detached), `control_fd`
+    that of the inherited listener of `controller.sock` (-1: node binds it). `engine.local.spawn_node` fills in both, and
+    the directories that are empty.
     """
 
-    runtime_dir: str
-    state_dir: str
-    logs_dir: str
+    runtime_dir: str = ""
+    state_dir: str = ""
+    logs_dir: str = ""
     http_host: str | None = "127.0.0.1"
     http_port: int = 8000
     http_options: dict[str, Any] = {}
@@ -106,6 +108,7 @@ class NodeConfig(Message):
     resources: dict[str, float] = {}
     memory_bytes: int | None = None
     owner_fd: int = -1
+    control_fd: int = -1
     controller_module: str = "eagleray.controller.__main__"
     preload: list[str] = []
 

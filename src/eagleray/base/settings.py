@@ -1,0 +1,75 @@
+"""Settings of the process: every EAGLERAY_* environment variable there is, read here and nowhere else.
+
+There are few on purpose: what belongs to an application or to an instance is an option of the public API. A field is
+the variable of the same name: `http_port` is EAGLERAY_HTTP_PORT.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from eagleray.base.errors import ConfigError
+
+PREFIX = "EAGLERAY_"
+
+
+def _setting(default: Any, doc: str) -> Any:
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says; fields without a variable have the defaults."""
+
+    http_host: str = _setting("127.0.0.1", "Address of the HTTP proxy where HTTPOptions names none.")
+    http_port: int = _setting(8000, "Port of the HTTP proxy where HTTPOptions names none.")
+    log_level: str = _setting("INFO", "Level of components and deployments without a logging_config.")
+    state_home: str = _setting(
+        "", "Directory of sessions (state and logs); XDG_STATE_HOME/eagleray otherwise."
+    )
+    runtime_home: str = _setting(
+        "", "Directory of sockets; XDG_RUNTIME_DIR/eagleray or a private one otherwise."
+    )
+    runtime_dir: str = _setting("", "The running instance that this process belongs to; set in children.")
+    keep_sessions: int = _setting(10, "Sessions whose state and logs are kept.")
+    num_gpus: int = _setting(-1, "Number of GPUs to account for, -1: those that are found.")
+    run_sync_in_threadpool: bool = _setting(
+        True, "Sync methods run in a thread pool; 0: on the user's event loop."
+    )
+    log_client_address: bool = _setting(False, "The access log names the client's address.")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Raises ConfigError that names every variable that cannot be read."""
+        source = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        errors: list[str] = []
+        for item in fields(cls):
+            name = PREFIX + item.name.upper()
+            text = source.get(name)
+            if text is None:
+                continue
+            try:
+                values[item.name] = _parse(text, type(item.default))
+            except ValueError as error:
+                errors.append(f"{name}={text!r}: {error}")
+        if errors:
+            raise ConfigError("Environment variables that cannot be read:\n  " + "\n  ".join(errors))
+        return cls(**values)
+
+
+def _parse(text: str, kind: type) -> str | int | bool:
+    if kind is bool:
+        known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+        if text.lower() not in known:
+            raise ValueError("write 1 or 0")
+        return known[text.lower()]
+    if kind is int:
+        try:
+            return int(text)
+        except ValueError:
+            raise ValueError("write a whole number") from None
+    return text

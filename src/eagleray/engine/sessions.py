@@ -1,0 +1,113 @@
+"""Directories of an instance: sockets in a private runtime directory, state and logs in a session that is kept a while.
+
+Each directory is locked (flock) by whoever uses it and by nobody after their death, even by SIGKILL: so what is left of
+dead instances can be told from living ones without pids, and the next instance removes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from eagleray.base.clock import wall_time_s
+from eagleray.base.settings import Settings
+
+PREFIX = "eagleray-"
+"""Of runtime directories; the rest of their names is random."""
+
+MAX_RUNTIME_DIR_CHARS = 50
+"""A Unix socket's path has at most 107; `<instance id>.sock` needs the rest."""
+
+_NEWBORN_S = 5.0
+"""A directory may be this young and not locked yet."""
+
+
+def make_runtime_dir(settings: Settings) -> tuple[str, int]:
+    """A new directory of mode 0700 and the descriptor that locks it, which the caller owns."""
+    home = _runtime_home(settings)
+    if home is None:
+        home = Path(tempfile.gettempdir())
+        if len(str(home)) + len(PREFIX) + 8 > MAX_RUNTIME_DIR_CHARS:
+            home = Path("/tmp")
+    _remove_dead(_own_dirs(home))
+    path = tempfile.mkdtemp(prefix=PREFIX, dir=home)
+    return path, _lock_new(path)
+
+
+def make_session_dir(settings: Settings) -> tuple[str, int]:
+    """A new session directory and the descriptor that locks it; older sessions than the last few are removed."""
+    base = settings.state_home or os.path.join(
+        os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "eagleray"
+    )
+    sessions = Path(base, "sessions")
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(wall_time_s()))
+    try:
+        sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = tempfile.mkdtemp(prefix=f"{stamp}-{os.getpid()}-", dir=sessions)
+    except OSError:  # a read-only home, as in many containers
+        path = tempfile.mkdtemp(prefix=f"{PREFIX}session-")
+        return path, _lock_new(path)
+    lock = _lock_new(path)
+    kept = sorted((entry for entry in sessions.iterdir() if entry.is_dir()), reverse=True)
+    _remove_dead(kept[max(1, settings.keep_sessions) :])
+    return path, lock
+
+
+def remove_tree(path: str) -> None:
+    """Removes a directory and all that is in it; what cannot be removed stays."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _runtime_home(settings: Settings) -> Path | None:
+    wanted = settings.runtime_home
+    if not wanted and os.environ.get("XDG_RUNTIME_DIR"):
+        wanted = os.path.join(os.environ["XDG_RUNTIME_DIR"], "eagleray")
+    if not wanted or len(wanted) + len(PREFIX) + 9 > MAX_RUNTIME_DIR_CHARS:
+        return None
+    try:
+        os.makedirs(wanted, mode=0o700, exist_ok=True)
+        return Path(wanted) if _is_private(Path(wanted)) and os.access(wanted, os.W_OK | os.X_OK) else None
+    except OSError:
+        return None
+
+
+def _own_dirs(home: Path) -> list[Path]:
+    return [entry for entry in home.glob(f"{PREFIX}????????") if _is_private(entry)]
+
+
+def _is_private(path: Path) -> bool:
+    """A real directory of ours that nobody else may enter: others can make names in /tmp too."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+
+
+def _lock_new(path: str) -> int:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(fd, fcntl.LOCK_SH)  # shared: never waits, and still refuses the exclusive lock of a remover
+    return fd
+
+
+def _remove_dead(paths: Iterable[Path]) -> None:
+    for path in paths:
+        try:
+            if wall_time_s() - path.stat().st_mtime < _NEWBORN_S:
+                continue
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(fd)
