@@ -83,7 +83,8 @@ class UserCode:
         if not self._is_class:
             return Method(self._target.__name__, self.instance, self._threads)
         for name in (CALL, "predict"):
-            if callable(getattr(type(self.instance), name, None)):
+            # Not getattr, which finds `type.__call__` on every class.
+            if any(name in vars(base) for base in type(self.instance).__mro__):
                 return Method(name, getattr(self.instance, name), self._threads)
         return None
 
