@@ -213,6 +213,7 @@ class RequestReader:
         if self.stage == BODY or self._muted:
             return  # a trailer: nobody may rely on one, so none is forwarded (RFC 9110, 6.5.1)
         name = name.lower()
+        value = value.strip(b" \t")  # llhttp leaves what stands behind
         if b"_" in name:
             key = name.replace(b"_", b"-")
             if key == b"serve-multiplexed-model-id":

@@ -13,7 +13,9 @@ from typing import NamedTuple
 from eagleray.wire.messages import Headers
 
 _STATUS_LINE = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+    for status in HTTPStatus
+    if status >= 200
 }
 
 _OURS = frozenset(

@@ -29,7 +29,7 @@ class Deadlines:
         self._buckets: dict[float, set[Timed]] = {}
 
     def add(self, request: Timed, timeout_s: float) -> set[Timed]:
-        """Has `on_deadline` called in `timeout_s`; the caller discards `request` from the returned set to prevent it."""
+        """Has `on_deadline` called in `timeout_s`; the caller discards `request` from the returned set to stop it."""
         width = _FINEST_S
         while width * _TIMERS < timeout_s:
             width *= 2
