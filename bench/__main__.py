@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bench import environments, machine, pair, processes, results, runner, table
@@ -17,7 +18,7 @@ from bench.systems.base import System
 QUICK = Settings(duration_s=1.0, warm_up_s=0.0, idle_s=1.0, repetitions=1)
 
 
-def _names(known: dict[str, object]) -> object:
+def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         names = [name.strip() for name in text.split(",") if name.strip()]
         unknown = [name for name in names if name not in known]
@@ -31,8 +32,8 @@ def _names(known: dict[str, object]) -> object:
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     defaults = Settings()
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures Eagleray beside its peers.")
-    parser.add_argument("--scenarios", type=_names(dict(SCENARIOS)), help=f"some of {','.join(SCENARIOS)}")
-    parser.add_argument("--systems", type=_names(dict(SYSTEMS)), help=f"some of {','.join(SYSTEMS)}")
+    parser.add_argument("--scenarios", type=_names(SCENARIOS), help=f"some of {','.join(SCENARIOS)}")
+    parser.add_argument("--systems", type=_names(SYSTEMS), help=f"some of {','.join(SYSTEMS)}")
     parser.add_argument("--duration", type=float, metavar="S", help=f"a window (default {defaults.duration_s:g})")
     parser.add_argument("--warm-up", type=float, metavar="S", help=f"before it (default {defaults.warm_up_s:g})")
     parser.add_argument("--idle", type=float, metavar="S", help=f"idle watch (default {defaults.idle_s:g})")

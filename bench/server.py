@@ -142,7 +142,7 @@ def stop(server: Server) -> None:
             server.process.stdin.close()
         except BrokenPipeError:
             pass
-    if server.process.poll() is None:
+    elif server.process.poll() is None:
         server.process.send_signal(signal.SIGTERM)
     try:
         server.process.wait(STOP_TIMEOUT_S)

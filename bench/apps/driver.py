@@ -56,11 +56,12 @@ def main() -> None:
         ray.init(address="local", _temp_dir=os.environ["BENCH_TEMP_DIR"])
     serving.serve.start(http_options={"host": "127.0.0.1", "port": int(port)})
     handle = serving.serve.run(getattr(serving, workload)({"depth": depth}), name="bench", route_prefix="/")
-    with os.fdopen(int(answers_fd), "w", buffering=1) as answers:
+    # One loop for all commands: with the router in the driver's own thread (Ray tuned) a handle belongs to the first.
+    with os.fdopen(int(answers_fd), "w", buffering=1) as answers, asyncio.Runner() as runner:
         for line in sys.stdin:
             match line.split():
                 case ["handle", outstanding, seconds]:
-                    answer = asyncio.run(call(handle, int(outstanding), float(seconds)))
+                    answer = runner.run(call(handle, int(outstanding), float(seconds)))
                 case _:
                     sys.exit(f"unknown command {line!r}")
             answers.write(json.dumps(answer) + "\n")

@@ -2,9 +2,9 @@
 
 Every deployment takes 1,000 requests at once, because the default of 5 would measure the queue. Builders take the
 string arguments that both command lines pass (`depth=2`).
-"""
 
-from __future__ import annotations
+No `from __future__ import annotations` here: on Ray, FastAPI then takes the body's model for a query parameter.
+"""
 
 import os
 from typing import Any

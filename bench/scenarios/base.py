@@ -37,9 +37,12 @@ class Metric:
 class Scenario(Protocol):
     """One file of this folder each."""
 
-    name: str
-    systems: tuple[str, ...]
-    metrics: tuple[Metric, ...]
+    @property
+    def name(self) -> str: ...
+    @property
+    def systems(self) -> tuple[str, ...]: ...
+    @property
+    def metrics(self) -> tuple[Metric, ...]: ...
 
     def seconds(self, system: System, settings: Settings) -> float:
         """About how long one repetition takes, for the plan."""
