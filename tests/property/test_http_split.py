@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.unit.http.reading import outcome
 from tests.unit.http.test_smuggling import ACCEPTED, REFUSED
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.http.reading import outcome, read
 
 from eagleray.http.request import Request
-from tests.unit.http.reading import outcome, read
 
 
 def one(data: bytes, **limits: float) -> Request:

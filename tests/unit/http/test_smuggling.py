@@ -1,12 +1,12 @@
-"""Hostile requests: each is refused, or means exactly one thing. h11 is the second opinion where it is strict enough."""
+"""Hostile requests: each is refused, or means exactly one thing. h11 gives the second opinion."""
 
 from __future__ import annotations
 
 import h11
 import pytest
+from tests.unit.http.reading import outcome, read
 
 from eagleray.http.request import Request
-from tests.unit.http.reading import outcome, read
 
 H = b"Host: a\r\n"
 POST = b"POST / HTTP/1.1\r\n" + H
