@@ -68,7 +68,7 @@ def test_calls_before_the_first_replica_wait(instance: Instance, gate: Gate) -> 
     assert response.result(timeout_s=20) == "up"
 
 
-def test_queued_calls_run_in_order(instance: Instance, gate: Gate) -> None:
+def test_queued_calls_run_in_order(instance: Instance, gate: Gate, journal: Journal) -> None:
     @serve.deployment(max_ongoing_requests=1)
     class Model:
         def __init__(self) -> None:
@@ -76,11 +76,14 @@ def test_queued_calls_run_in_order(instance: Instance, gate: Gate) -> None:
 
         async def __call__(self, number: int) -> list[int]:
             self.order.append(number)
+            journal.write("in")
             await gate.passed()
             return self.order
 
     app = instance.run(Model.bind())
-    responses = [app.handle.remote(number) for number in range(5)]
+    responses = [app.handle.remote(0)]
+    journal.wait_for("in")
+    responses += [app.handle.remote(number) for number in range(1, 5)]
     gate.open()
     assert [response.result(timeout_s=20) for response in responses][-1] == list(range(5))
 
