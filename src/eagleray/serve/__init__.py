@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from eagleray.serve.context import get_replica_context
     from eagleray.serve.deployment import Application, Deployment, deployment
     from eagleray.serve.ingress import ingress
-    from eagleray.spec.options import ControllerOptions, HTTPOptions
+    from eagleray.spec.options import HTTPOptions
 
 _HOMES = {
     "eagleray.serve.api": (
@@ -36,14 +36,13 @@ _HOMES = {
     "eagleray.serve.context": "get_replica_context",
     "eagleray.serve.deployment": "Application Deployment deployment",
     "eagleray.serve.ingress": "ingress",
-    "eagleray.spec.options": "ControllerOptions HTTPOptions",
+    "eagleray.spec.options": "HTTPOptions",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 _MODULES = ("config", "context", "exceptions", "handle", "schema")
 
 __all__ = [
     "Application",
-    "ControllerOptions",
     "Deployment",
     "HTTPOptions",
     "RunTarget",

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from eagleray.serve.context import RequestContext
 from eagleray.serve.response import (
     BODY,
     ERROR,
@@ -19,11 +18,8 @@ from eagleray.serve.response import (
     DeploymentResponse,
     DeploymentResponseGenerator,
     HandleCall,
-    StreamCall,
 )
-from eagleray.serve.runtime import Runtime
 from eagleray.wire import codec
-from eagleray.wire.messages import CallHead
 
 
 class Forwarded:
@@ -51,78 +47,43 @@ def find_responses(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Han
     return found
 
 
-class _Composed(HandleCall):
-    """The waiting; mixed into both kinds of call. Everything here runs on the runtime's loop."""
+class Composition:
+    """Holds a call back until the responses among its arguments have values. `begin` and the rest run on its loop."""
 
-    __slots__ = ()
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    upstream: list[HandleCall]
+    __slots__ = ("_args", "_call", "_kwargs", "_upstream")
+
+    def __init__(self, call: HandleCall, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._call = call
+        self._args = args
+        self._kwargs = kwargs
+        self._upstream = find_responses(args, kwargs)
 
     def begin(self) -> None:
-        if not self._adopt():
-            return
-        for call in self.upstream:
-            call.add_waiter(partial(self.runtime.post, self._look))
+        call = self._call
+        if call.adopt():
+            for upstream in self._upstream:
+                upstream.add_waiter(partial(call.runtime.post, self._look))
 
     def _look(self) -> None:
-        if self.outcome != PENDING or not self.upstream:
+        call = self._call
+        if call.outcome != PENDING or not self._upstream:
             return
-        for call in self.upstream:
-            if call.outcome in (ERROR, REMOTE_ERROR):
-                self.settle(call.outcome, call.payload)
+        for upstream in self._upstream:
+            if upstream.outcome in (ERROR, REMOTE_ERROR):
+                call.settle(upstream.outcome, upstream.payload)
                 return
-        if any(call.outcome == PENDING for call in self.upstream):
+        if any(upstream.outcome == PENDING for upstream in self._upstream):
             return
-        self.upstream = []
+        self._upstream = []
         try:
-            self.body = codec.dump_call(
-                tuple(_valued(value) for value in self.args),
-                {name: _valued(value) for name, value in self.kwargs.items()},
+            call.body = codec.dump_call(
+                tuple(_valued(value) for value in self._args),
+                {name: _valued(value) for name, value in self._kwargs.items()},
             )
-        except Exception as error:  # whatever a user's __reduce__ raises belongs to whoever waits for this call
-            self.settle(ERROR, error)
-            return
-        self.args, self.kwargs = (), {}
-        self.runtime.submit_here(self)
-
-
-class ComposedCall(_Composed):
-    """A call with one result."""
-
-    __slots__ = ("args", "kwargs", "upstream")
-
-    def __init__(
-        self,
-        runtime: Runtime,
-        key: str,
-        head: CallHead,
-        parent: RequestContext,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-    ) -> None:
-        super().__init__(runtime, key, head, b"", parent)
-        self.args, self.kwargs = args, kwargs
-        self.upstream = find_responses(args, kwargs)
-
-
-class ComposedStream(_Composed, StreamCall):
-    """A call with a stream of results."""
-
-    __slots__ = ("args", "kwargs", "upstream")
-
-    def __init__(
-        self,
-        runtime: Runtime,
-        key: str,
-        head: CallHead,
-        parent: RequestContext,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-    ) -> None:
-        super().__init__(runtime, key, head, b"", parent)
-        self.args, self.kwargs = args, kwargs
-        self.upstream = find_responses(args, kwargs)
+        except Exception as error:  # what a user's __reduce__ raises belongs to whoever waits for this call
+            call.settle(ERROR, error)
+        else:
+            call.runtime.submit_here(call)
 
 
 def _valued(value: Any) -> Any:
@@ -130,6 +91,3 @@ def _valued(value: Any) -> Any:
         return value
     call = value._call
     return Forwarded(call.payload) if call.outcome == BODY else call.read()
-
-
-__all__ = ["ComposedCall", "ComposedStream", "find_responses"]

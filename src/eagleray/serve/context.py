@@ -162,7 +162,9 @@ def current_runtime() -> Runtime:
     """
     if process.runtime is not None:
         return process.runtime
-    from eagleray.serve.instance import attach  # imports rpc and asyncio, which a mere @deployment does not need
+    from eagleray.serve.instance import (
+        attach,
+    )  # imports rpc and asyncio, which a mere @deployment does not need
 
     return attach()
 

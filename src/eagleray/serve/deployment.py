@@ -86,6 +86,8 @@ class Deployment:
     """A class or function with options. Made by `@serve.deployment`; never called, only bound."""
 
     __slots__ = ("_func_or_class", "_spec")
+    _func_or_class: UserCallable
+    _spec: DeploymentSpec
 
     def __init__(self, name: Any, /, *args: Any, **kwargs: Any) -> None:
         raise RuntimeError("A Deployment is not constructed directly: use the `@serve.deployment` decorator.")

@@ -30,9 +30,7 @@ def fingerprint(target: Callable[..., Any], roots: list[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _sources(
-    module: ModuleType, kept: set[str], roots: list[Path], seen: set[str]
-) -> Iterator[str]:
+def _sources(module: ModuleType, kept: set[str], roots: list[Path], seen: set[str]) -> Iterator[str]:
     if module.__name__ in seen:
         return
     seen.add(module.__name__)

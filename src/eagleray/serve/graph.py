@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -161,3 +162,19 @@ def import_target(func_or_class: Any) -> str:
     if isinstance(found, Deployment):
         found = found.func_or_class
     return f"{module_name}:{path}" if found is func_or_class else ""
+
+
+def user_path() -> list[str]:
+    """Directories that this program imports its own modules from: `sys.path` without Python's and its packages'."""
+    own = {os.path.realpath(path) for path in (sys.prefix, sys.base_prefix)}
+    found = []
+    for entry in sys.path:
+        path = os.path.abspath(entry)
+        real = os.path.realpath(path)
+        if (
+            os.path.isdir(path)
+            and not any(real.startswith(f"{prefix}/lib") for prefix in own)
+            and path not in found
+        ):
+            found.append(path)
+    return found

@@ -10,7 +10,7 @@ import warnings
 from typing import Any, Generic, TypeVar
 
 from eagleray.base.ids import DeploymentID, new_request_id, new_unique_id
-from eagleray.serve.composition import ComposedCall, ComposedStream, find_responses
+from eagleray.serve.composition import Composition, find_responses
 from eagleray.serve.context import current_request, current_runtime, process
 from eagleray.serve.response import (
     DeploymentResponse,
@@ -43,7 +43,16 @@ _OPTIONS = frozenset(
 class DeploymentHandle(Generic[T]):
     """Calls `deployment_name` of `app_name`. `handle.method.remote(...)` calls a method, `handle.remote` `__call__`."""
 
-    __slots__ = ("_handle_id", "_key", "_method", "_methods", "_model_id", "_options", "_session_id", "_stream")
+    __slots__ = (
+        "_handle_id",
+        "_key",
+        "_method",
+        "_methods",
+        "_model_id",
+        "_options",
+        "_session_id",
+        "_stream",
+    )
 
     def __init__(self, deployment_name: str, app_name: str, _options: dict[str, Any] | None = None) -> None:
         options = _options or {}
@@ -79,20 +88,15 @@ class DeploymentHandle(Generic[T]):
             self._session_id,
             request.traceparent,
         )
-        call: HandleCall
         for value in args:
             if isinstance(value, _Response):
+                composed = True
                 break
         else:
-            if not kwargs or not find_responses((), kwargs):
-                body = codec.dump_call(args, kwargs)
-                kind = StreamCall if stream else HandleCall
-                call = kind(runtime, self._key, head, body, request)
-                runtime.post(call.begin)
-                return DeploymentResponseGenerator(call) if stream else DeploymentResponse(call)
-        composed = ComposedStream if stream else ComposedCall
-        call = composed(runtime, self._key, head, request, args, kwargs)
-        runtime.post(call.begin)
+            composed = bool(kwargs) and bool(find_responses((), kwargs))
+        body = b"" if composed else codec.dump_call(args, kwargs)
+        call = (StreamCall if stream else HandleCall)(runtime, self._key, head, body, request)
+        runtime.post(Composition(call, args, kwargs).begin if composed else call.begin)
         return DeploymentResponseGenerator(call) if stream else DeploymentResponse(call)
 
     def options(self, **options: Any) -> DeploymentHandle[Any]:

@@ -46,7 +46,9 @@ def ingress(app: Any = None) -> Callable[..., Any]:
 
     def decorate(cls: Any = None) -> Any:
         if cls is None:
-            cls = type("ASGIIngress", (), {"__module__": "__main__", "__doc__": "Serves an ASGI application."})
+            cls = type(
+                "ASGIIngress", (), {"__module__": "__main__", "__doc__": "Serves an ASGI application."}
+            )
         if not inspect.isclass(cls):
             raise ValueError("@serve.ingress must be applied to a class, below @serve.deployment.")
         if "__call__" in {name for base in cls.__mro__ for name in vars(base)}:
@@ -82,7 +84,9 @@ def build_app(instance: Any) -> ASGIApp | None:
     else:
         app = mark.build() if mark.build is not None else mark.app
     if not callable(app):
-        raise TypeError(f"The application of @serve.ingress must be an ASGI application, got {type(app).__name__}.")
+        raise TypeError(
+            f"The application of @serve.ingress must be an ASGI application, got {type(app).__name__}."
+        )
     app = _as_application(app)
     routes = getattr(getattr(app, "router", None), "routes", None)
     if isinstance(routes, list) and _fastapi_routing() is not None:
@@ -177,7 +181,8 @@ def _is_builder(app: Any) -> bool:
         return False
     parameters = inspect.signature(app).parameters.values()
     return not any(
-        parameter.default is parameter.empty and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         for parameter in parameters
     )
 

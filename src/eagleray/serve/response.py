@@ -33,9 +33,11 @@ _GRANT_BYTES = 64 * 1024
 class HandleCall(RoutedCall):
     """One call of a handle. All methods but those under "from any thread" run on the runtime's loop."""
 
-    __slots__ = ("outcome", "parent", "payload", "runtime", "waiters", "watchers", "__weakref__")
+    __slots__ = ("__weakref__", "outcome", "parent", "payload", "runtime", "waiters", "watchers")
 
-    def __init__(self, runtime: Runtime, key: str, head: CallHead, body: bytes, parent: RequestContext) -> None:
+    def __init__(
+        self, runtime: Runtime, key: str, head: CallHead, body: bytes, parent: RequestContext
+    ) -> None:
         super().__init__(key, head, body)
         self.runtime = runtime
         self.parent = parent
@@ -48,10 +50,11 @@ class HandleCall(RoutedCall):
 
     def begin(self) -> None:
         """Goes to the router, as a child of the request that makes it."""
-        if self._adopt():
+        if self.adopt():
             self.runtime.submit_here(self)
 
-    def _adopt(self) -> bool:
+    def adopt(self) -> bool:
+        """Makes this call a child of the request that makes it; False when that has been cancelled already."""
         parent = self.parent
         if parent.children is not None:
             if parent.cancelled:
@@ -176,7 +179,9 @@ class StreamCall(HandleCall):
 
     __slots__ = ("items", "taken_bytes")
 
-    def __init__(self, runtime: Runtime, key: str, head: CallHead, body: bytes, parent: RequestContext) -> None:
+    def __init__(
+        self, runtime: Runtime, key: str, head: CallHead, body: bytes, parent: RequestContext
+    ) -> None:
         super().__init__(runtime, key, head, body, parent)
         self.items: deque[bytes] = deque()
         self.taken_bytes = 0
@@ -224,7 +229,9 @@ def _unlock(lock: threading.Lock) -> None:
 def refuse_blocking(what: str) -> None:
     """RuntimeError when this thread runs an event loop, which blocking would stop."""
     if asyncio._get_running_loop() is not None:
-        raise RuntimeError(f"{what} would block the event loop that runs here; use `await` or `async for` instead.")
+        raise RuntimeError(
+            f"{what} would block the event loop that runs here; use `await` or `async for` instead."
+        )
 
 
 class _Response(Generic[R]):

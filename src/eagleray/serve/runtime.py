@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 from weakref import WeakKeyDictionary
 
-from eagleray.base.errors import NotRunningError
+from eagleray.base.errors import NotRunningError, ReplicaDiedError
 from eagleray.base.tasks import Tasks
 from eagleray.routing.call import RoutedCall
 from eagleray.routing.router import Router
@@ -25,6 +25,9 @@ from eagleray.rpc.client import Client
 from eagleray.wire.control import Message
 
 T = TypeVar("T")
+
+_RETRY_S = 0.05
+"""Seconds before a control call is repeated: a controller that has died is back within a second."""
 
 
 class Runtime:
@@ -39,6 +42,7 @@ class Runtime:
         self._name = name
         self._router = Router()
         self._subscription: Subscription | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._bridge = Bridge(loop)
         self._bridges: WeakKeyDictionary[asyncio.AbstractEventLoop, Bridge] = WeakKeyDictionary()
         self._client: Client | None = None
@@ -51,6 +55,11 @@ class Runtime:
         return cls(loop, address, name)
 
     # ---- from any thread -------------------------------------------------------------------------------------
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the calling thread is the one that this runtime lives on."""
+        return threading.get_ident() == self.thread_id
 
     def post(self, function: Callable[..., object], *args: Any) -> None:
         """Runs `function(*args)` on the loop: at once when this is its thread, else in order with the next batch."""
@@ -73,7 +82,9 @@ class Runtime:
             bridge = self._bridges.setdefault(loop, Bridge(loop))
         return bridge
 
-    def request(self, method: str, message: Message, reply: type[T], *, timeout_s: float | None = None) -> Future[T]:
+    def request(
+        self, method: str, message: Message, reply: type[T], *, timeout_s: float | None = None
+    ) -> Future[T]:
         """A CONTROL call to the controller. Raises EaglerayError through the future."""
         return self.run(self._request(method, message, reply, timeout_s))
 
@@ -95,7 +106,9 @@ class Runtime:
             coroutine.close()
             done.set_exception(NotRunningError("Eagleray has been shut down."))
             return
-        task = self._tasks.start(_into(coroutine, done), name=f"{self._name} {coroutine.__qualname__}")
+        task = self._tasks.start(
+            _into(coroutine, done), name=f"{self._name} {getattr(coroutine, '__qualname__', 'work')}"
+        )
         task.add_done_callback(lambda _: done.cancel())
 
     def _submit_first(self, call: RoutedCall) -> None:
@@ -106,18 +119,39 @@ class Runtime:
         """Begins to follow the routing table, unless that has begun; calls wait in the router until it is there."""
         if self._subscription is None:
             self._subscription = Subscription(self._router, self.address, self._name)
-            self._tasks.start(self._subscription.start(wait=False), name=f"{self._name} subscription")
+            self._watching = self._tasks.start(self._subscription.start(), name="wait for the first table")
             self.submit_here = self._router.submit
 
     async def _request(self, method: str, message: Message, reply: type[T], timeout_s: float | None) -> T:
-        client = await self.controller()
-        return await client.request(method, message, reply, timeout_s=timeout_s)
+        """Every control call may be repeated, so one that the controller's death has interrupted is."""
+        while True:
+            client = await self.controller()
+            try:
+                return await client.request(method, message, reply, timeout_s=timeout_s)
+            except ReplicaDiedError:
+                await client.wait_closed()
+                await asyncio.sleep(_RETRY_S)
 
     async def controller(self) -> Client:
-        """A live connection to the controller; node holds its socket, so a restart only makes this wait."""
+        """A live connection to the controller; node holds its socket, so a restart only makes this wait.
+
+        Raises NotRunningError when node has gone.
+        """
         if self._client is None or self._client.closed:
-            self._client = await Client.connect(self.address)
+            try:
+                self._client = await Client.connect(self.address)
+            except OSError as error:
+                raise NotRunningError(
+                    f"The Eagleray instance at {self.address} has ended ({error})."
+                ) from None
         return self._client
+
+    async def first_table(self) -> RoutingTable:
+        """The routing table, once there is one."""
+        self.watch()
+        if self._watching is not None:
+            await asyncio.shield(self._watching)
+        return self._router.table
 
     async def close(self) -> None:
         """Fails what is in flight and drops all connections. Idempotent."""
@@ -178,7 +212,7 @@ def _new_loop() -> asyncio.AbstractEventLoop:
         import uvloop  # absent on some platforms
     except ImportError:
         return asyncio.new_event_loop()
-    return uvloop.new_event_loop()  # type: ignore[no-any-return]
+    return uvloop.new_event_loop()
 
 
 async def _into(coroutine: Coroutine[Any, Any, T], done: Future[T]) -> None:

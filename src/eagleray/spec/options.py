@@ -1,4 +1,4 @@
-"""Options of the instance and of its parts: HTTP, gRPC, logging, back-pressure, controller, where proxies run.
+"""Options of the instance and of its parts: HTTP, logging, back-pressure, where proxies run.
 
 Unknown fields are refused everywhere: a misspelt option that is silently ignored costs its user hours.
 """
@@ -11,7 +11,7 @@ import warnings
 from enum import StrEnum
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from eagleray.spec.base import SpecModel
 
@@ -50,11 +50,21 @@ class HTTPOptions(SpecModel):
     """How the HTTP proxy listens and how long it waits. `host=None` starts no proxy."""
 
     host: str | None = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
+    port: int = Field(default=8000, ge=0, le=65535)
     root_url: str = ""
     root_path: str = ""
-    request_timeout_s: float | None = Field(None, gt=0)
-    keep_alive_timeout_s: float = Field(90, gt=0)
+    request_timeout_s: float | None = Field(default=None, gt=0)
+    keep_alive_timeout_s: float = Field(default=90, gt=0)
+    # None leaves these to the proxy's defaults (`http.limits`).
+    max_header_bytes: int | None = Field(default=None, ge=1)
+    max_headers: int | None = Field(default=None, ge=1)
+    max_url_bytes: int | None = Field(default=None, ge=1)
+    max_request_body_bytes: int | None = Field(default=None, ge=0)
+    header_timeout_s: float | None = Field(default=None, gt=0)
+    min_body_rate: float | None = Field(default=None, ge=0)
+    body_grace_s: float | None = Field(default=None, gt=0)
+    response_stall_s: float | None = Field(default=None, gt=0)
+    drop_underscore_headers: bool | None = None
     ssl_keyfile: str | None = None
     ssl_certfile: str | None = None
     ssl_keyfile_password: str | None = None
@@ -97,7 +107,7 @@ class BackpressureConfig(SpecModel):
     """What a client gets when the queue is full: 503 or 429, with `Retry-After` when `retry_after_s` is given."""
 
     status_code: Literal[503, 429] = 503
-    retry_after_s: float | None = Field(None, ge=0)
+    retry_after_s: float | None = Field(default=None, ge=0)
 
     @field_validator("retry_after_s")
     @classmethod
@@ -144,15 +154,3 @@ class LoggingConfig(SpecModel):
         if unknown:
             raise ValueError(f"unknown LogRecord attributes {unknown}; known: {sorted(_LOG_RECORD_ATTRS)}")
         return list(dict.fromkeys(value))
-
-
-class _ControllerEnv(SpecModel):
-    env_vars: dict[str, str] = Field(default_factory=dict)
-
-
-class ControllerOptions(SpecModel):
-    """Environment variables of the controller process; nothing else may be given."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    runtime_env: _ControllerEnv = _ControllerEnv()

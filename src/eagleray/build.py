@@ -1,0 +1,186 @@
+"""The builder role: a short-lived child that imports the user's module and describes the application it names.
+
+It answers one `build` call with an ApplicationSpec and its blobs, or with an error that is written for the user. The
+controller stays free of user code, and a module that crashes or hangs takes nothing down but this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib
+import inspect
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from eagleray.base.errors import ConfigError, EaglerayError
+from eagleray.base.process import Child, run_child
+from eagleray.rpc.control import ControlMethods
+from eagleray.rpc.server import Incoming, Server
+from eagleray.serve.deployment import Application, Deployment
+from eagleray.serve.fingerprint import fingerprint
+from eagleray.serve.graph import build_application
+from eagleray.wire.control import BuilderLaunch, Built, decode
+
+
+def main(child: Child) -> None:
+    """Answers `build` on the child's socket, then ends when the controller lets go."""
+    listener = child.listener
+    assert listener is not None, "a builder needs its socket"
+    builder = BuilderProcess(decode(child.payload, BuilderLaunch))
+    run_child(child, lambda: builder.run(listener))
+
+
+class BuilderProcess:
+    """The process's one server with its one method."""
+
+    def __init__(self, launch: BuilderLaunch) -> None:
+        self._launch = launch
+        self._methods = ControlMethods({"build": self._build}, name="builder")
+        self._server = Server(self._on_call)
+
+    async def run(self, listener: socket.socket) -> None:
+        """Serves until it is stopped: the controller ends a builder that has answered."""
+        await self._server.start(listener)
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await self._methods.close()
+            await self._server.close()
+
+    def _on_call(self, incoming: Incoming) -> None:
+        self._methods.dispatch(incoming)
+
+    async def _build(self, _payload: bytes, _incoming: Incoming) -> Built:
+        # On a thread: user modules may well run a loop of their own while they are imported.
+        return await asyncio.to_thread(build, self._launch)
+
+
+def build(launch: BuilderLaunch) -> Built:
+    """Imports and describes; every failure becomes `Built.error`."""
+    for entry in reversed(launch.sys_path):
+        if entry not in sys.path:
+            sys.path.insert(0, entry)
+    try:
+        application = load_application(launch.import_path, launch.args, launch.sys_path)
+        spec, blobs = build_application(
+            application,
+            name=launch.name,
+            route_prefix=launch.route_prefix,
+            make_version=_version_of(launch.sys_path),
+            sys_path=launch.sys_path,
+        )
+    except EaglerayError as error:
+        return Built(error=str(error))
+    except BaseException as error:  # user code runs in here, and raises what it likes
+        return Built(error=_explain(error, launch.import_path))
+    return Built(spec=spec.to_json(), blobs=blobs)
+
+
+def load_application(import_path: str, args: dict[str, Any], sys_path: list[str]) -> Application:
+    """The Application that `module:attribute` names, or that the builder function there makes from `args`.
+
+    Raises ConfigError for a path that leads nowhere, ValueError or TypeError for a wrong use of `args`, and whatever
+    the user's module raises.
+    """
+    found = _resolve(import_path, sys_path)
+    if isinstance(found, Application):
+        if args:
+            raise ValueError(
+                f"'{import_path}' is an application already, so it takes no arguments; got {sorted(args)}. Name a "
+                f"function that returns the application to use arguments."
+            )
+        return found
+    if isinstance(found, Deployment):
+        raise TypeError(
+            f"'{import_path}' is a Deployment, not an application: bind it, as in `app = {found.name}.bind()`."
+        )
+    if not inspect.isfunction(found):
+        raise TypeError(
+            f"'{import_path}' must be an application (`Deployment.bind(...)`) or a function that returns one, got "
+            f"{type(found).__name__}."
+        )
+    application = _call_builder(found, args, import_path)
+    if not isinstance(application, Application):
+        raise TypeError(
+            f"Application builder '{import_path}' must return an application (`Deployment.bind(...)`), got "
+            f"{type(application).__name__}."
+        )
+    return application
+
+
+def _resolve(import_path: str, sys_path: list[str]) -> Any:
+    module_name, colon, path = import_path.partition(":")
+    if not colon:
+        module_name, _, path = import_path.rpartition(".")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise ConfigError(
+                f"Module '{module_name}' of import path '{import_path}' was not found. Searched: "
+                f"{', '.join(sys_path) or 'the Python path'}. Go to its directory, or name it with --app-dir."
+            ) from None
+        raise
+    module = found
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise ConfigError(_nothing_there(module, import_path, name))
+        found = getattr(found, name)
+    return found
+
+
+def _nothing_there(module: Any, import_path: str, name: str) -> str:
+    known = sorted(key for key, value in vars(module).items() if isinstance(value, Application))
+    hint = f"It has these applications: {', '.join(known)}." if known else "It binds no application at all."
+    return f"'{name}' of import path '{import_path}' is not in {getattr(module, '__file__', module.__name__)}. {hint}"
+
+
+def _call_builder(function: Callable[..., Any], args: dict[str, Any], import_path: str) -> Any:
+    signature = inspect.signature(function, eval_str=True)
+    parameters = list(signature.parameters.values())
+    if len(parameters) != 1:
+        raise TypeError(
+            f"Application builder '{import_path}' must take exactly one parameter, a dict or a pydantic model of its "
+            f"arguments; it takes {len(parameters)}."
+        )
+    kind = parameters[0].annotation
+    if not (inspect.isclass(kind) and issubclass(kind, BaseModel)):
+        return function(args)
+    try:
+        return function(kind.model_validate(args))
+    except ValidationError as error:
+        raise ConfigError(f"The arguments of '{import_path}' are wrong: {error}") from None
+
+
+def _version_of(roots: list[str]) -> Callable[[Deployment, str], str]:
+    """Versions that stay the same while code and bound arguments do, so that a reload restarts only what changed."""
+
+    def version(deployment: Deployment, init: str) -> str:
+        code = fingerprint(deployment.func_or_class, roots)
+        return hashlib.sha256(f"{code} {init}".encode()).hexdigest()[:16]
+
+    return version
+
+
+def _explain(error: BaseException, import_path: str) -> str:
+    """The user's part of the traceback: without the frames of this module and of importlib."""
+    frame = error.__traceback__
+    while frame is not None and _is_ours(frame.tb_frame.f_code.co_filename):
+        frame = frame.tb_next
+    text = "".join(traceback.format_exception(type(error), error, frame))
+    return text if frame is None else f"'{import_path}' could not be loaded:\n{text}"
+
+
+def _is_ours(filename: str) -> bool:
+    ours = Path(__file__).parent
+    return filename.startswith(("<frozen", str(ours))) or filename == importlib.__file__
+
+
+__all__ = ["build", "load_application", "main"]

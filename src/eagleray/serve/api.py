@@ -1,0 +1,357 @@
+"""`serve.run` and its sisters: what a script says to an instance. Everything here blocks and may be called anywhere.
+
+Each function is one or two control calls; the instance is started when the first one needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from eagleray.base.errors import DeployError, EaglerayError, NotRunningError, ReplicaDiedError
+from eagleray.base.ids import DeploymentID, new_unique_id
+from eagleray.serve import context, instance
+from eagleray.serve.deployment import Application
+from eagleray.serve.graph import build_application, user_path
+from eagleray.serve.handle import DeploymentHandle
+from eagleray.serve.instance import Instance, blocking
+from eagleray.serve.runtime import Runtime
+from eagleray.spec.application import ApplicationSpec, check_route_prefix
+from eagleray.spec.options import HTTPOptions, LoggingConfig, ProxyLocation
+from eagleray.spec.status import ServeStatus
+from eagleray.wire.control import (
+    Accepted,
+    DeleteApplications,
+    Deploy,
+    Empty,
+    InstanceInfo,
+    Message,
+    Progress,
+    StatusReply,
+    WaitApplications,
+    decode,
+)
+
+T = TypeVar("T")
+
+logger = logging.getLogger("ray.serve")
+
+START_TIMEOUT_S = 60.0
+"""For the proxy to listen, from the start of the instance."""
+DELETE_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class RunTarget:
+    """One application for `run_many`."""
+
+    target: Application
+    name: str = "default"
+    route_prefix: str | None = "/"
+    logging_config: dict[str, Any] | LoggingConfig | None = None
+
+
+# ---- start and end ---------------------------------------------------------------------------------------------
+
+
+def start(
+    proxy_location: str | ProxyLocation | None = None,
+    http_options: dict[str, Any] | HTTPOptions | None = None,
+    logging_config: dict[str, Any] | LoggingConfig | None = None,
+    **kwargs: Any,
+) -> None:
+    """Starts an instance that ends with this process; returns when the HTTP proxy listens.
+
+    When one is running it is kept as it is, with a warning about HTTP options that differ. TimeoutError when the
+    proxy is not ready within 60 s, RayServeException when it cannot listen (a port in use, say).
+    """
+    http = _read_http(proxy_location, http_options)
+    found = instance.running()
+    if found is not None or context.process.runtime is not None:
+        _warn_about_differences(found, http)
+        return
+    if wrong := sorted(set(kwargs) & {"http_host", "http_port", "http_middlewares"}):
+        raise ValueError(f"serve.start() takes no {wrong}: use http_options=HTTPOptions(...).")
+    if unknown := sorted(set(kwargs) - {"detached"}):
+        raise TypeError(f"start() got an unexpected keyword argument '{unknown[0]}'")
+    _require_proxy(instance.start(http, _read_logging(logging_config)))
+
+
+def _read_http(
+    location: str | ProxyLocation | None, options: dict[str, Any] | HTTPOptions | None
+) -> HTTPOptions:
+    where = ProxyLocation.parse(location)
+    http = options if isinstance(options, HTTPOptions) else HTTPOptions.model_validate(options or {})
+    if where is ProxyLocation.Disabled or (location is None and http.location is ProxyLocation.Disabled):
+        return http.model_copy(update={"host": None})
+    return http
+
+
+def _read_logging(config: dict[str, Any] | LoggingConfig | None) -> LoggingConfig | None:
+    return (
+        config
+        if config is None or isinstance(config, LoggingConfig)
+        else LoggingConfig.model_validate(config)
+    )
+
+
+def _warn_about_differences(found: Instance | None, wanted: HTTPOptions) -> None:
+    if found is None:
+        return
+    differing = [
+        name for name in wanted.model_fields_set if getattr(wanted, name) != getattr(found.http, name)
+    ]
+    if differing:
+        logger.warning(
+            "Eagleray is running already; these HTTP options differ and are ignored: %s.",
+            ", ".join(sorted(differing)),
+        )
+
+
+def _require_proxy(started: Instance) -> None:
+    """Waits until the proxy listens. A fresh instance without a working proxy is ended."""
+    try:
+        info = _ask(started.runtime, "info", Empty(), InstanceInfo, timeout_s=START_TIMEOUT_S)
+        if info.http_error:
+            raise EaglerayError(f"The HTTP proxy could not start: {info.http_error}")
+    except TimeoutError as error:
+        shutdown()
+        raise TimeoutError(f"The HTTP proxy was not ready within {START_TIMEOUT_S:g} s.") from error
+    except BaseException:
+        shutdown()
+        raise
+
+
+def shutdown() -> None:
+    """Deletes all applications and ends the instance that this process has started; without one it does nothing."""
+    found = instance.forget()
+    if found is None:
+        logger.info("There is nothing to shut down: Eagleray is not running.")
+        return
+    found.stop()
+
+
+async def shutdown_async() -> None:
+    """`shutdown` without blocking the caller's loop."""
+    await asyncio.to_thread(shutdown)
+
+
+# ---- run -------------------------------------------------------------------------------------------------------
+
+
+def run(
+    target: Application,
+    blocking: bool = False,
+    name: str = "default",
+    route_prefix: str | None = "/",
+    logging_config: dict[str, Any] | LoggingConfig | None = None,
+) -> DeploymentHandle[Any]:
+    """Deploys an application, starting an instance if none is running, and returns a handle of its ingress.
+
+    Returns when the application runs. RuntimeError, with the user's traceback, when it fails to; RayServeException
+    for an empty name or a route prefix that another application has. `blocking=True` then waits for Ctrl-C.
+    """
+    (handle,) = run_many([RunTarget(target, name, route_prefix, logging_config)], blocking=blocking)
+    return handle
+
+
+def run_many(
+    targets: Sequence[RunTarget],
+    blocking: bool = False,
+    wait_for_ingress_deployment_creation: bool = True,
+    wait_for_applications_running: bool = True,
+) -> list[DeploymentHandle[Any]]:
+    """Deploys several applications at once; see `run`. ValueError for none."""
+    handles = _run_many(
+        targets,
+        wait_for_ingress_deployment_creation=wait_for_ingress_deployment_creation,
+        wait_for_applications_running=wait_for_applications_running,
+    )
+    if blocking:
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            logger.warning("Got KeyboardInterrupt, shutting down.")
+            raise
+    return handles
+
+
+def _run(
+    target: Application,
+    *,
+    _blocking: bool = True,
+    name: str = "default",
+    route_prefix: str | None = "/",
+    logging_config: dict[str, Any] | LoggingConfig | None = None,
+) -> DeploymentHandle[Any]:
+    """`run` that returns at once when `_blocking` is False."""
+    (handle,) = _run_many(
+        [RunTarget(target, name, route_prefix, logging_config)], wait_for_applications_running=_blocking
+    )
+    return handle
+
+
+def _run_many(
+    targets: Sequence[RunTarget],
+    *,
+    wait_for_ingress_deployment_creation: bool = True,
+    wait_for_applications_running: bool = True,
+) -> list[DeploymentHandle[Any]]:
+    if not targets:
+        raise ValueError("run_many needs at least one RunTarget.")
+    specs, blobs = _build(targets)
+    runtime, started = _runtime_for_deploy()
+    message = Deploy(specs=[spec.to_json() for spec in specs], blobs=blobs)
+    accepted = _ask(runtime, "deploy", message, Accepted)
+    if accepted.error:
+        raise EaglerayError(accepted.error)
+    if started is not None:
+        _require_proxy(started)
+    if wait_for_applications_running:
+        _wait_running(runtime, [spec.name for spec in specs])
+    return [DeploymentHandle(spec.ingress.name, spec.name) for spec in specs]
+
+
+def _build(targets: Sequence[RunTarget]) -> tuple[list[ApplicationSpec], dict[str, bytes]]:
+    specs, blobs = [], {}
+    found = instance.running()
+    default = None if found is None else found.logging
+    version = new_unique_id()
+    for one in targets:
+        if not one.name:
+            raise EaglerayError("The name of an application may not be empty.")
+        if not isinstance(one.target, Application):
+            raise TypeError(
+                f"`serve.run` takes an Application, as `Deployment.bind()` returns it, got {_describe(one.target)}."
+            )
+        spec, more = build_application(
+            one.target,
+            name=one.name,
+            route_prefix=check_route_prefix(one.route_prefix),
+            make_version=lambda _deployment, _init: version,
+            sys_path=user_path(),
+            logging_config=_read_logging(one.logging_config) or default,
+        )
+        specs.append(spec)
+        blobs.update(more)
+    return specs, blobs
+
+
+def _describe(target: Any) -> str:
+    kind = f"class '{target.__name__}'" if inspect.isclass(target) else type(target).__name__
+    hint = "; did you forget `.bind()`?" if kind == "Deployment" else ""
+    return f"{kind}{hint}"
+
+
+def _runtime_for_deploy() -> tuple[Runtime, Instance | None]:
+    """The runtime to deploy through, and the instance if it had to be started for that."""
+    found = instance.running()
+    if found is not None:
+        return found.runtime, None
+    if context.process.runtime is not None:
+        return context.process.runtime, None
+    started = instance.start(HTTPOptions(), None)
+    return started.runtime, started
+
+
+def _wait_running(runtime: Runtime, names: list[str]) -> None:
+    with blocking(runtime) as waiting:
+        progress = waiting.run(_follow(waiting, names)).result()
+    if progress.outcome == "failed":
+        raise DeployError(f"Deploying application {progress.app} failed: {progress.message}")
+    if progress.outcome != "running":
+        raise DeployError(f"Deploying application {progress.app} was interrupted: {progress.message}")
+
+
+async def _follow(runtime: Runtime, names: list[str]) -> Progress:
+    """Waits for the outcome; a controller that restarts meanwhile is asked again."""
+    while True:
+        client = await runtime.controller()
+        try:
+            async for chunk in client.subscribe("wait", WaitApplications(names=names)):
+                progress = decode(chunk, Progress)
+                if progress.done:
+                    return progress
+                if progress.message:
+                    print(progress.message, file=sys.stderr)
+        except ReplicaDiedError:
+            continue
+        raise EaglerayError("The controller has stopped to report on the deploy; see `serve.status()`.")
+
+
+# ---- questions -------------------------------------------------------------------------------------------------
+
+
+def status() -> ServeStatus:
+    """What is running and how it is; empty when Eagleray is not running."""
+    try:
+        runtime = _current()
+    except NotRunningError:
+        return ServeStatus()
+    return ServeStatus.from_json(_ask(runtime, "status", Empty(), StatusReply).status)
+
+
+def delete(name: str, _blocking: bool = True) -> None:
+    """Deletes an application; an unknown one is no error. TimeoutError when it is not gone after 60 s."""
+    try:
+        runtime = _current()
+    except NotRunningError:
+        return
+    message = DeleteApplications(names=[name])
+    if not _blocking:
+        runtime.request("delete", message, Empty, timeout_s=DELETE_TIMEOUT_S)
+        return
+    _ask(runtime, "delete", message, Empty, timeout_s=DELETE_TIMEOUT_S)
+
+
+def get_app_handle(name: str) -> DeploymentHandle[Any]:
+    """A handle of the application's ingress. RayServeException when it does not exist, or nothing is running."""
+    runtime = _current()
+    key = runtime.table.ingress.get(name)
+    if key is None:
+        with blocking(runtime) as waiting:
+            key = waiting.run(waiting.first_table()).result().ingress.get(name)
+    if key is None:
+        raise EaglerayError(f"Application '{name}' does not exist.")
+    return DeploymentHandle(DeploymentID.parse(key).name, name)
+
+
+def get_deployment_handle(
+    deployment_name: str, app_name: str | None = None, _check_exists: bool = True
+) -> DeploymentHandle[Any]:
+    """A handle of one deployment; inside a replica `app_name` is its own application by default.
+
+    KeyError when there is no such deployment, RayServeException when nothing is running.
+    """
+    runtime = _current()
+    if app_name is None:
+        if context.process.replica is None:
+            raise EaglerayError("Outside of a replica `get_deployment_handle` needs `app_name`.")
+        app_name = context.process.replica.app_name
+    wanted = DeploymentID(deployment_name, app_name)
+    if _check_exists and wanted.key not in runtime.table.deployments:
+        with blocking(runtime) as waiting:
+            table = waiting.run(waiting.first_table()).result()
+        if wanted.key not in table.deployments:
+            raise KeyError(f"{wanted} does not exist.")
+    return DeploymentHandle(deployment_name, app_name)
+
+
+def _current() -> Runtime:
+    """The runtime of a living instance. NotRunningError without one."""
+    instance.running()
+    return context.current_runtime()
+
+
+def _ask(
+    runtime: Runtime, method: str, message: Message, reply: type[T], *, timeout_s: float | None = None
+) -> T:
+    """One control call, waited for."""
+    with blocking(runtime) as waiting:
+        return waiting.request(method, message, reply, timeout_s=timeout_s).result()
