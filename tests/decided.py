@@ -143,6 +143,7 @@ class Decided:
                 self.apply(e.HealthChecked(ref, self.health(ref)))
             case c.DrainInstance(ref):
                 self.apply(e.Happened(ref, Trigger.DRAINED))
+                self.die(ref)
             case c.StopInstance(ref):
                 self.die(ref)
             case c.BuildApplication():
@@ -185,8 +186,8 @@ class Decided:
         self.queue = WorkQueue()
         self.pending = []
         self.world.load(rows)
-        for event in (e.SupplyKnown(self.supply), e.Adopted(dict.fromkeys(self.alive, 1))):
-            self.apply(event)
+        self._apply(e.SupplyKnown(self.supply))
+        self.apply(e.Adopted(dict.fromkeys(self.alive, 1)))
 
     def rows(self) -> list[tuple[str, str, bytes]]:
         for (table, key), value in self.world.take_changes().items():

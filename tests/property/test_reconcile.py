@@ -10,11 +10,11 @@ from __future__ import annotations
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from tests.decided import DIES, RAISES, REJECTED, UP, Decided
 
 from eagleray.reconcile import events as e
 from eagleray.reconcile.instance import LISTED, Trigger
 from eagleray.reconcile.placement import Supply
-from tests.decided import DIES, RAISES, REJECTED, UP, Decided
 
 APPS = ("a", "b")
 SUPPLY = Supply(num_cpus=2, memory=1000, gpu_ids=("0", "1"))
@@ -43,7 +43,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(app=st.sampled_from(APPS), front=options, back=st.none() | options)
     def deploy(self, app: str, front: dict[str, object], back: dict[str, object] | None) -> None:
-        deployments = {"front": front} if back is None else {"front": {**front, "children": ["back"]}, "back": back}
+        deployments = (
+            {"front": front} if back is None else {"front": {**front, "children": ["back"]}, "back": back}
+        )
         self.decided.deploy(app, route_prefix=f"/{app}", **deployments)
 
     @rule(app=st.sampled_from(APPS))
@@ -110,7 +112,9 @@ class Machine(RuleBasedStateMachine):
             assert target is not None, "what goes is gone"
             if deployment.row.rollout.halted:
                 continue
-            overview = decided.status(key.partition("#")[0], key.partition("#")[2]) if key != "#http" else None
+            overview = (
+                decided.status(key.partition("#")[0], key.partition("#")[2]) if key != "#http" else None
+            )
             if overview is not None and "needs " in overview.message:
                 continue
             assert decided.states(key) == {"RUNNING": target.num_replicas}

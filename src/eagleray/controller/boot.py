@@ -46,7 +46,7 @@ async def run_controller(
     listener: socket.socket,
     clock: Clock | None = None,
 ) -> bool:
-    """Runs until the instance has been shut down (True), or the engine is gone (False). Closes `store`."""
+    """Runs until the instance has been shut down (True), or the engine is gone (False). Closes `store`, `listener`."""
     clock = clock or SystemClock()
     storage = Storage(store)
     tasks = Tasks("controller")
@@ -63,6 +63,7 @@ async def run_controller(
     finally:
         await tasks.close()
         await storage.close()
+        listener.close()
     return world.has_ended
 
 
@@ -111,7 +112,10 @@ class _Assembly:
         self._orphans: list[str] = []
 
     def adopt(self, living: list[Started]) -> None:
-        """What lives and is known goes on; builders of a former controller, and whatever else is not known, end."""
+        """What lives and is known goes on; builders of a former controller, and whatever else is not known, end.
+
+        Takes effect in the first pass, before anything is reconciled: nothing that lives is started again.
+        """
         self._controller.post(e.SupplyKnown(_supply(self._engine.capacity())))
         alive = {child.ref: child.pid for child in living}
         self._controller.post(e.Adopted(alive))

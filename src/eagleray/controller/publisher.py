@@ -48,8 +48,7 @@ class Publisher:
         self._settled_at = self._loop.time() + (SETTLE_S if is_restart else 0.0)
         self._encoded = b""
         self.table = RoutingTable(version=first_version)
-        if is_restart:
-            self._settling = self._loop.call_later(SETTLE_S + 0.001, self._check)
+        self._settling = self._loop.call_later(SETTLE_S + 0.001, self._check) if is_restart else None
 
     # ---- tables -----------------------------------------------------------------------------------------------
 
@@ -103,7 +102,7 @@ class Publisher:
 
     async def wait_known(self, version: int) -> None:
         """Returns once all subscribers route by `version` or a later one, or have been silent for too long."""
-        if self._acked_version() >= version:
+        if self._least_acked() >= version:
             return
         known = self._loop.create_future()
         self._waiting.append((version, known))
@@ -115,20 +114,21 @@ class Publisher:
         finally:
             self._waiting = [(at, other) for at, other in self._waiting if other is not known]
 
-    def _acked_version(self) -> int:
-        acked = min((one.acked for one in self._subscribers.values()), default=self.table.version)
-        return acked if self._loop.time() >= self._settled_at else -1
+    def _least_acked(self) -> int:
+        return min((one.acked for one in self._subscribers.values()), default=self.table.version)
 
     def _check(self) -> None:
-        acked = self._acked_version()
+        acked = self._least_acked()
+        for version, known in self._waiting:
+            if acked >= version and not known.done():
+                known.set_result(None)
+        if self._loop.time() < self._settled_at:
+            return
         for ref, (version, timer) in list(self._leaving.items()):
             if acked >= version:
                 timer.cancel()
                 del self._leaving[ref]
                 self._on_unlisted(ref)
-        for version, known in self._waiting:
-            if acked >= version and not known.done():
-                known.set_result(None)
 
     def _give_up(self, ref: str) -> None:
         version, _ = self._leaving.pop(ref)
@@ -140,3 +140,5 @@ class Publisher:
         for _, timer in self._leaving.values():
             timer.cancel()
         self._leaving.clear()
+        if self._settling is not None:
+            self._settling.cancel()

@@ -15,13 +15,13 @@ from eagleray.reconcile.placement import Allocation, Shortage, place
 from eagleray.reconcile.target import Target
 from eagleray.reconcile.world import Deployment, World
 
-SIGTERM, SIGKILL = 15, 9
+SIGKILL = 9
 
 DRAIN_GRACE_S = 2.0
 """Beyond its own time-out a draining replica gets this long to report and to run `__del__`."""
 
-STOP_GRACE_S = 2.0
-"""From SIGTERM to SIGKILL for a process that has drained."""
+STOP_GRACE_S = 3.0
+"""A process that has drained ends by itself; one that does not within this time is killed."""
 
 _S = InstanceState
 
@@ -80,11 +80,12 @@ def _order_state(plan: Plan, instance: Instance, deployment: Deployment | None) 
         timeout = (target or instance.row).graceful_shutdown_timeout_s
         command, within = c.DrainInstance(ref, timeout), timeout + (DRAIN_GRACE_S if timeout else 0.0)
     elif state is _S.STOPPING:
-        command, within = c.StopInstance(ref, SIGTERM), STOP_GRACE_S
+        within = STOP_GRACE_S
     elif state is _S.KILLING:
         command = c.StopInstance(ref, SIGKILL)
-    if command is not None:
+    if command is not None or within is not None:
         plan.events.append(e.Ordered(ref, within))
+    if command is not None:
         plan.commands.append(command)
 
 

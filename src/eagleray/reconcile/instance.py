@@ -32,7 +32,7 @@ class InstanceState(StrEnum):
     DRAINING = "DRAINING"
     """Finishes what is in flight."""
     STOPPING = "STOPPING"
-    """Has drained and was asked to end (SIGTERM)."""
+    """Has drained and ends by itself."""
     KILLING = "KILLING"
     STOPPED = "STOPPED"
     """The process is gone, its resources are free, its row is deleted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.decided import REJECTED, Decided, application
 
 from eagleray.reconcile import events as e
 from eagleray.reconcile.instance import (
@@ -15,7 +16,6 @@ from eagleray.reconcile.instance import (
     Trigger,
 )
 from eagleray.reconcile.status import proxy_error, serve_status
-from tests.decided import REJECTED, Decided, application
 
 CHAIN = {"front": {"children": ["middle"]}, "middle": {"children": ["back"]}, "back": {}}
 

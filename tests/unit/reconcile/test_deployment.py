@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from tests.decided import DIES, RAISES, REJECTED, TRACEBACK, UP, Decided
+
 from eagleray.reconcile import commands as c
 from eagleray.reconcile import events as e
 from eagleray.reconcile.instance import InstanceState, Trigger
 from eagleray.reconcile.placement import UNIT, Supply
-from tests.decided import DIES, RAISES, REJECTED, TRACEBACK, UP, Decided
 
 KEY = "default#model"
 
@@ -350,7 +351,9 @@ def test_fractions_share_a_gpu() -> None:
     decided.settle()
     held = sorted(gpu for one in decided.world.instances_of(KEY) for gpu in one.row.allocation.gpus)
     assert held == ["0", "0", "1"]
-    assert all(set(one.row.allocation.gpus.values()) == {UNIT // 2} for one in decided.world.instances_of(KEY))
+    assert all(
+        set(one.row.allocation.gpus.values()) == {UNIT // 2} for one in decided.world.instances_of(KEY)
+    )
 
 
 def test_proxy_whose_port_is_taken_is_retried_slowly_and_recovers() -> None:
