@@ -18,6 +18,7 @@ from eagleray.base.errors import EaglerayError
 from eagleray.http.asgi import ASGIApp, Lifespan
 from eagleray.replica.errors import trimmed_text
 from eagleray.replica.threads import run_in_new_thread
+from eagleray.serve.ingress import build_app
 
 CALL = "__call__"
 
@@ -121,7 +122,7 @@ class UserCode:
         try:
             await self._construct(args, kwargs)
             self.on_made(self.instance)
-            self.app = _build_app(self.instance)
+            self.app = build_app(self.instance)
             if self.app is not None:
                 self.lifespan = Lifespan(self.app)
                 await self.lifespan.startup()
@@ -211,11 +212,6 @@ class UserCode:
         except TypeError:
             pass  # a type that cannot be changed
         return problem
-
-
-def _build_app(instance: Any) -> ASGIApp | None:
-    build = getattr(type(instance), "__serve_ingress__", None)
-    return None if build is None else build(instance)
 
 
 def _nothing(_: object) -> None:

@@ -35,6 +35,7 @@ from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.server import Incoming, Server
 from eagleray.serve import context
 from eagleray.serve.context import ReplicaContext, ReplicaRank, current_request
+from eagleray.serve.ingress import docs_path
 from eagleray.serve.runtime import Runtime
 from eagleray.wire.control import Drain, Empty, Health, Ready, Reconfigure, ReplicaLaunch, decode
 from eagleray.wire.messages import CallKind
@@ -91,6 +92,9 @@ class Worker:
         try:
             await self._drained.wait()
         except asyncio.CancelledError:
+            if self._draining is not None:
+                self._draining.cancel()
+                await asyncio.wait([self._draining])
             await self._stop(0.0)
         finally:
             await self._close()
@@ -169,8 +173,7 @@ class Worker:
         user = self._floor.user if self._floor is not None else None
         if error or user is None:
             return Ready(error=error, pid=os.getpid())
-        docs = getattr(user.app, "docs_url", None)
-        return Ready(pid=os.getpid(), docs_path=docs if isinstance(docs, str) else None, methods=user.methods)
+        return Ready(pid=os.getpid(), docs_path=docs_path(user.app), methods=user.methods)
 
     async def _reconfigure(self, payload: bytes, incoming: Incoming) -> Ready:
         change = decode(payload, Reconfigure)
@@ -215,6 +218,8 @@ class Worker:
 
     async def _stop(self, timeout_s: float) -> None:
         """Takes no more calls, waits for those under way, ends user code."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
         self._slots.drain()
         self._server.goaway()
         if not await self._wait_idle(timeout_s) and self._floor is not None:
@@ -223,7 +228,7 @@ class Worker:
             self._floor.to_user(_cancel_running, self._floor)
             await self._wait_idle(_STOP_S)
         try:
-            async with asyncio.timeout(max(timeout_s, _STOP_S)):
+            async with asyncio.timeout_at(max(deadline, loop.time() + _STOP_S)):
                 problem = await self._user_loop.run(self._stop_user())
         except TimeoutError:
             problem = "User code did not end in time."

@@ -55,8 +55,6 @@ class ServerConnection(Connection):
         if self.session.closed:
             return
         self._server.connections.add(self)
-        if self._server.leaving:
-            self._calls.goaway()
 
     def room(self) -> None:
         """Tells the peer that a slot is free again."""

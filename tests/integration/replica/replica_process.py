@@ -87,7 +87,9 @@ class Replica:
         self.room = asyncio.Event()
         self.ready = Ready()
 
-    def python(self, method: str = "", *args: Any, stream: bool = False, credit: bool = True, **kwargs: Any) -> Call:
+    def python(
+        self, method: str = "", *args: Any, stream: bool = False, credit: bool = True, **kwargs: Any
+    ) -> Call:
         head = CallHead(CallKind.PYTHON, method, request_id="r1", app="app", stream=stream)
         call = Call(credit)
         call.stream = self.client.call(head, codec.dump_call(args, kwargs), handler=call)
@@ -132,7 +134,9 @@ class Replica:
 
 
 @asynccontextmanager
-async def replica(target: Callable[..., Any] | None, *args: Any, expect_error: bool = False, **launch: Any) -> AsyncIterator[Replica]:
+async def replica(
+    target: Callable[..., Any] | None, /, *args: Any, expect_error: bool = False, **launch: Any
+) -> AsyncIterator[Replica]:
     """A ready replica of `target(*args)`; ends by being cancelled, as by SIGTERM, unless it has drained."""
     directory = tempfile.mkdtemp(prefix="er-")
     path = f"{directory}/r.sock"
@@ -145,7 +149,12 @@ async def replica(target: Callable[..., Any] | None, *args: Any, expect_error: b
         launch["init"] = codec.dump_code((args, {}))
     worker = Worker(
         ReplicaLaunch(
-            app="app", deployment="D", replica_id="abcdefgh", version="1", controller_address="unix:/none", **launch
+            app="app",
+            deployment="D",
+            replica_id="abcdefgh",
+            version="1",
+            controller_address="unix:/none",
+            **launch,
         )
     )
     life = asyncio.get_running_loop().create_task(worker.run(listener), name="replica under test")

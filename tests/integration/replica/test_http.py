@@ -12,10 +12,10 @@ import pytest
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from tests.integration.replica.replica_process import Call, replica
 
 from eagleray.base.errors import BackPressureError, DeploymentUnavailableError
 from eagleray.serve.context import _get_serve_request_context, get_replica_context
-from tests.integration.replica.replica_process import Call, replica
 
 ERROR = (500, b"Internal Server Error")
 
@@ -142,7 +142,13 @@ def test_callables_without_parameters_get_none(kind: str) -> None:
     def function() -> str:
         return "ok"
 
-    target: Any = {"async": Async, "sync": Sync, "function": function, "lambda": lambda: "ok", "predict": Predict}[kind]
+    target: Any = {
+        "async": Async,
+        "sync": Sync,
+        "function": function,
+        "lambda": lambda: "ok",
+        "predict": Predict,
+    }[kind]
 
     async def main() -> None:
         async with replica(target) as r:

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from tests.integration.replica.replica_process import replica
 
 from eagleray.base.errors import EaglerayError
 from eagleray.wire.remote_error import RemoteError
-from tests.integration.replica.replica_process import replica
 
 
 class MyError(Exception):
@@ -119,7 +119,13 @@ def test_errors_are_raised_as_what_they_were(method: str) -> None:
         assert isinstance(caught.value, RemoteError) and caught.value.args == ("why", 3)
         text = str(caught.value)
         assert f"in {method}" in text and "test_python.py" in text and "eagleray/replica" not in text
-        for error in (SystemExit(3), KeyboardInterrupt(), GeneratorExit(), BaseException("b"), StopIteration(5)):
+        for error in (
+            SystemExit(3),
+            KeyboardInterrupt(),
+            GeneratorExit(),
+            BaseException("b"),
+            StopIteration(5),
+        ):
             with pytest.raises(RemoteError, match=type(error).__name__):
                 await r.value(method, error)
         call = r.python(method, asyncio.CancelledError())
@@ -131,7 +137,9 @@ def test_errors_are_raised_as_what_they_were(method: str) -> None:
 
 def test_misuse_is_explained() -> None:
     async def work(r: Any) -> None:
-        with pytest.raises(EaglerayError, match=r"no method 'nope'. Available methods: \['__call__', 'breaks'"):
+        with pytest.raises(
+            EaglerayError, match=r"no method 'nope'. Available methods: \['__call__', 'breaks'"
+        ):
             await r.value("nope")
         with pytest.raises(TypeError, match="positional argument"):
             await r.value("sync")

@@ -13,7 +13,9 @@ from eagleray.http.outflow import LIMIT, Outflow
 from eagleray.wire.messages import CallHead, CallKind, Headers, HttpHead, ReplyHead
 from eagleray.wire.streams import Incoming
 
-HEAD = CallHead(CallKind.HTTP, http=HttpHead("POST", "/p q", b"/p%20q", b"a=1", [(b"host", b"h")], client=("c", 1)))
+HEAD = CallHead(
+    CallKind.HTTP, http=HttpHead("POST", "/p q", b"/p%20q", b"a=1", [(b"host", b"h")], client=("c", 1))
+)
 
 
 class Session:

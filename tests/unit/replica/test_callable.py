@@ -49,7 +49,11 @@ class Async:
 )
 def test_kinds(function: Any, is_async: bool, in_thread: bool, takes_arguments: bool) -> None:
     method = Method("m", function, True)
-    assert (method.is_async, method.in_thread, method.takes_arguments) == (is_async, in_thread, takes_arguments)
+    assert (method.is_async, method.in_thread, method.takes_arguments) == (
+        is_async,
+        in_thread,
+        takes_arguments,
+    )
     assert not Method("m", function, False).in_thread
 
 

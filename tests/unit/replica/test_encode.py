@@ -85,14 +85,28 @@ NOW = datetime.datetime(2024, 1, 2, 3, 4, 5, 600, tzinfo=datetime.UTC)
         {"when": NOW, "naive": NOW.replace(tzinfo=None), "day": NOW.date(), "time": NOW.time()},
         {"delta": datetime.timedelta(minutes=1.5), "bytes": b"text", "uuid": uuid.UUID(int=5)},
         [Decimal("1.50"), Decimal("2"), Decimal("1E+3")],
-        {"color": Color.RED, "level": Level.LOW, "text": Text("x"), Text("key"): 1, 3: 4, None: 5, True: 6, 1.5: 7},
+        {
+            "color": Color.RED,
+            "level": Level.LOW,
+            "text": Text("x"),
+            Text("key"): 1,
+            3: 4,
+            None: 5,
+            True: 6,
+            1.5: 7,
+        },
         [Color.RED, Level.LOW],
         {Color.RED: 1},
         Model(name="n", when=NOW, child={"x": [1]}),
         {"models": [Model(name="n", when=NOW)]},
         Point(1, Decimal("2.5")),
         [{1, 2}, frozenset((3,)), deque((4,)), Pair(1, b"x"), OrderedDict(a=1)],
-        {"path": Path("/a/b"), "ip": IPv4Address("1.2.3.4"), "re": re.compile("a+"), "secret": SecretStr("s")},
+        {
+            "path": Path("/a/b"),
+            "ip": IPv4Address("1.2.3.4"),
+            "re": re.compile("a+"),
+            "secret": SecretStr("s"),
+        },
         Plain(),
         {"generator": (i for i in range(0))},
     ],
@@ -133,7 +147,9 @@ def test_numbers_that_json_lacks_become_null() -> None:
     assert encode_json([float("nan"), 1.0]) == b"[null,1.0]"
 
 
-@pytest.mark.parametrize("value", [object(), {"a": object()}, {(1, 2): 3}, iter([1]), b"\xff".join, [b"\xff"]])
+@pytest.mark.parametrize(
+    "value", [object(), {"a": object()}, {(1, 2): 3}, iter([1]), b"\xff".join, [b"\xff"]]
+)
 def test_what_json_cannot_say_is_an_error(value: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         encode_json(value)
