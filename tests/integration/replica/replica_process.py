@@ -76,6 +76,13 @@ class Call(CallHandler):
         return [codec.load_value(chunk) for chunk in self.chunks]
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Turns the loop until `condition()` holds, for at most 10 s: for states that have no event of their own."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
 class Replica:
     """A running worker and one connection to it."""
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from tests.integration.replica.replica_process import Call, Replica, replica
+from tests.integration.replica.replica_process import Call, Replica, replica, until
 
 from eagleray.rpc.client import Client
 from eagleray.wire.messages import CallHead, CallKind, ErrorHead, HttpHead, ReplyHead
@@ -239,12 +239,7 @@ def test_a_caller_that_dies_leaves_nothing_behind() -> None:
 
 async def _settle(r: Replica) -> None:
     """All counters are zero: the worker's, the floor's, and the user's own."""
-    idle = asyncio.Event()
-    r.worker._slots.when_idle(idle.set)
-    async with asyncio.timeout(10):
-        await idle.wait()
-        floor = r.worker._floor
-        assert floor is not None
-        while floor.running or r.worker._replica.servable_object.now:
-            await asyncio.sleep(0)
+    floor = r.worker._floor
+    assert floor is not None
+    await until(lambda: not (r.ongoing or floor.running or r.worker._replica.servable_object.now))
     assert r.ongoing == 0 and floor.threads._busy == 0

@@ -6,17 +6,19 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from tests.integration.replica.replica_process import Call, replica
+from tests.integration.replica.replica_process import Call, replica, until
 
 from eagleray.base.errors import BackPressureError, DeploymentUnavailableError
 from eagleray.serve.context import _get_serve_request_context, get_replica_context
 
+THIS_FILE = Path(__file__).read_bytes()
 ERROR = (500, b"Internal Server Error")
 
 
@@ -229,8 +231,7 @@ def test_streaming_and_file_responses() -> None:
             await call.done.wait()
             assert status_and_body(call) == (200, b"firstlast")
             assert status_and_body(await r.get("/sync")) == (200, b"01234")
-            with open(__file__, "rb") as file:
-                assert status_and_body(await r.get("/file")) == (200, file.read())
+            assert status_and_body(await r.get("/file")) == (200, THIS_FILE)
 
     asyncio.run(main())
 
@@ -358,8 +359,7 @@ def test_a_client_that_goes_cancels_the_handler() -> None:
     async def main() -> None:
         async with replica(Waiting) as r:
             call = r.http()
-            while not r.ongoing:
-                await asyncio.sleep(0)
+            await until(lambda: r.ongoing)
             await r.value("log")
             assert call.stream is not None
             call.stream.cancel()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.replica.replica_process import replica
+from tests.integration.replica.replica_process import replica, until
 
 from eagleray.rpc.client import Client
 from eagleray.serve.context import get_replica_context
@@ -189,8 +189,7 @@ def test_a_blocked_user_loop_is_busy_not_dead() -> None:
     async def main() -> None:
         async with replica(Blocking) as r:
             call = r.http()
-            while not r.ongoing:
-                await asyncio.sleep(0)
+            await until(lambda: r.ongoing)
             health = await r.client.request("check_health", Empty(), Health, timeout_s=5)
             assert health.error == "" and health.ongoing == 1
             r.worker._replica.servable_object.go.set()
@@ -219,12 +218,10 @@ def test_drain_finishes_what_is_in_flight_and_takes_nothing_new(report: list[str
     async def main() -> None:
         async with replica(Slow) as r:
             call = r.http()
-            while not r.ongoing:
-                await asyncio.sleep(0)
+            await until(lambda: r.ongoing)
             draining = asyncio.get_running_loop().create_task(r.drain(), name="drain")
             again = asyncio.get_running_loop().create_task(r.drain(), name="drain again")
-            while not r.worker._slots.draining:
-                await asyncio.sleep(0)
+            await until(lambda: r.worker._slots.draining)
             other = await Client.connect(r.address)
             refused = await r.get(client=other)
             assert refused.error is not None and refused.error.code == "draining"
@@ -245,8 +242,7 @@ def test_drain_ends_what_does_not_end(report: list[str]) -> None:
     async def main() -> None:
         async with replica(Slow) as r:
             call = r.http()
-            while not r.ongoing:
-                await asyncio.sleep(0)
+            await until(lambda: r.ongoing)
             await r.client.request("drain", Drain(timeout_s=0.0), Empty, timeout_s=10)
             await call.done.wait()
             assert call.error is not None and call.error.code == "replica_died"
