@@ -5,7 +5,9 @@ Names are loaded when they are first used: a module that only declares deploymen
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -71,6 +73,17 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"eagleray.serve.{name}")
     raise AttributeError(f"module 'eagleray.serve' has no attribute '{name}'")
+
+
+class _Serve(ModuleType):
+    """This package: importing `serve.deployment` the module must not hide `serve.deployment` the decorator."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (isinstance(value, ModuleType) and name in _HOME_OF):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Serve
 
 
 def __dir__() -> list[str]:
