@@ -45,6 +45,8 @@ def unlink_socket(path: str) -> None:
 
 def listen_tcp(host: str, port: int) -> socket.socket:
     """A non-blocking TCP listener; raises EngineError `port_in_use` or `internal`."""
+    if not 0 <= port <= 65535:  # getaddrinfo would silently take it modulo 65536
+        raise EngineError("internal", f"Failed to bind to address '{host}:{port}'. A port is at most 65535.")
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -36,7 +36,7 @@ from eagleray.engine.linux import (
     open_fds,
     set_process_name,
 )
-from eagleray.engine.listeners import TcpListeners, listen_unix
+from eagleray.engine.listeners import TcpListeners, listen_unix, unlink_socket
 from eagleray.engine.nursery import Nursery
 from eagleray.engine.zygote import Birth, Forked, run_birth
 from eagleray.wire.control import (
@@ -259,6 +259,7 @@ class Node:
         if self._channel is None:
             return
         listener: socket.socket | None = None
+        failed: StartFailed | None = None
         try:
             if self._kill_at is not None:
                 raise EngineError("closed", f"'{request.ref}' is not started: the instance is shutting down.")
@@ -268,12 +269,16 @@ class Node:
             listener = listen_unix(request.listen) if request.listen else None
             self._channel.send(self._nursery.start(request, listener, http))
         except EngineError as error:
-            self._channel.send(StartFailed(ref=request.ref, reason=error.reason, code=error.code))
+            failed = StartFailed(ref=request.ref, reason=error.reason, code=error.code)
         except (OSError, ValueError, OverflowError) as error:
-            self._channel.send(StartFailed(ref=request.ref, reason=f"'{request.ref}': {error}"))
+            failed = StartFailed(ref=request.ref, reason=f"'{request.ref}': {error}")
         # Node keeps no copy, so that the child's death refuses connects. (A `finally` would run in the child too.)
         if listener is not None:
             listener.close()
+        if failed is not None:
+            if listener is not None:
+                unlink_socket(request.listen)
+            self._channel.send(failed)
 
     # ---- the end -------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+
+from eagleray.base.errors import ConfigError
+from eagleray.base.settings import Settings
+
+
+def test_defaults_without_variables() -> None:
+    assert Settings.from_env({}) == Settings()
+
+
+def test_variables_are_read_by_their_type() -> None:
+    settings = Settings.from_env(
+        {"EAGLERAY_HTTP_PORT": "9000", "EAGLERAY_LOG_CLIENT_ADDRESS": "1", "EAGLERAY_HTTP_HOST": "0.0.0.0"}
+    )
+    assert (settings.http_port, settings.log_client_address, settings.http_host) == (9000, True, "0.0.0.0")
+
+
+def test_all_errors_come_at_once() -> None:
+    with pytest.raises(ConfigError) as refused:
+        Settings.from_env({"EAGLERAY_HTTP_PORT": "http", "EAGLERAY_RUN_SYNC_IN_THREADPOOL": "maybe"})
+    assert "EAGLERAY_HTTP_PORT='http': write a whole number" in str(refused.value)
+    assert "EAGLERAY_RUN_SYNC_IN_THREADPOOL='maybe': write 1 or 0" in str(refused.value)
