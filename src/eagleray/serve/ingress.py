@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copyreg
 import inspect
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -168,7 +169,7 @@ async def _answer_overload(_request: Any, error: Any) -> Any:
 
     headers = {}
     if getattr(error, "retry_after_s", None) is not None:
-        headers["retry-after"] = f"{error.retry_after_s:g}"
+        headers["retry-after"] = str(math.ceil(error.retry_after_s))
     return PlainTextResponse(error.message, getattr(error, "status_code", 503), headers)
 
 
