@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import NamedTuple
 
 from eagleray.wire.messages import Headers
 
@@ -35,6 +34,9 @@ _OURS = frozenset(
 )
 """Fields that are hop-by-hop, or that are replaced rather than doubled."""
 
+_YIELDING = (b"server", b"date")
+"""Of these, ours is left out when the application has its own."""
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 TEXT: Headers = [(b"content-type", b"text/plain; charset=utf-8")]
 
@@ -43,13 +45,8 @@ class BadResponseError(ValueError):
     """The application's status or headers cannot be sent."""
 
 
-class Framing(NamedTuple):
-    """How the body that follows a head is delimited. `length` is -1 where the head does not say."""
-
-    head: bytes
-    length: int
-    chunked: bool
-    close: bool
+Framing = tuple[bytes, int, bool, bool]
+"""A head and how the body behind it is delimited: (head, content-length or -1, is chunked, connection closes)."""
 
 
 def common_fields(now_s: float) -> bytes:
@@ -83,15 +80,12 @@ def encode_head(
         if lowered in _OURS:
             if lowered == b"content-length":
                 declared = _length(value, declared)
-            elif lowered == b"connection" and b"close" in value.lower():
-                keep_alive = False
-            elif lowered == b"server" or lowered == b"date":
-                parts[1] = _without(parts[1], lowered)
-                lines -= 1
-            else:
                 continue
-            if lowered == b"content-length" or lowered == b"connection":
+            if lowered not in _YIELDING:
+                keep_alive = keep_alive and not (lowered == b"connection" and b"close" in value.lower())
                 continue
+            parts[1] = _without(parts[1], lowered)
+            lines -= 1
         add(b"%b: %b\r\n" % (name, value))
         lines += 1
     if request_id:
@@ -117,7 +111,7 @@ def encode_head(
     # One scan for the whole head instead of one for each field: exactly our own line ends may be in it.
     if head.count(b"\n") != lines + 1 or head.count(b"\r") != lines + 1 or b"\0" in head:
         raise BadResponseError("a header contains CR, LF or NUL")
-    return Framing(head, length, chunked, not keep_alive)
+    return head, length, chunked, not keep_alive
 
 
 def _is_bodiless(status: int, method: str) -> bool:

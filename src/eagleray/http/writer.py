@@ -96,7 +96,7 @@ class ResponseWriter:
         request = self.active
         if request is None or self.transport is None:
             return
-        framing = encode_head(
+        head, self._left_to_send, self._chunked, self._close_after = encode_head(
             status,
             headers,
             common=self.connections.common,
@@ -107,12 +107,9 @@ class ResponseWriter:
             body_length=-1,
         )
         self._bodiless = request.method == "HEAD" or status == 204 or status == 304
-        self._chunked = framing.chunked
-        self._left_to_send = framing.length
-        self._close_after = framing.close
         self.started = True
         self.status = status
-        self.transport.write(framing.head)
+        self.transport.write(head)
 
     def send(self, chunk: bytes, end: bool) -> None:
         """A piece of the body; a body that contradicts its announced length is cut off."""
@@ -146,7 +143,7 @@ class ResponseWriter:
     def respond_refusal(self, status: int, text: str) -> None:
         """An answer to what is not a request; the connection ends with it."""
         body = text.encode()
-        head = encode_head(
+        head, *_ = encode_head(
             status,
             TEXT,
             common=self.connections.common,
@@ -155,7 +152,7 @@ class ResponseWriter:
             http11=True,
             keep_alive=False,
             body_length=len(body),
-        ).head
+        )
         self.transport_write(head + body)
         self._linger()
 

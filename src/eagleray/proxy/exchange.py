@@ -93,8 +93,12 @@ class Exchange(RoutedCall):
 
     def on_result(self, head: ReplyHead, body: bytes, end: bool) -> None:
         connection = self._connection
+        if end:
+            self.stream = (
+                None  # it knows us too: without this every request would be a cycle for the collector
+            )
         if connection is None:
-            self._swallow(len(body), end)
+            self._swallow(len(body))
             return
         try:
             if end:
@@ -111,8 +115,10 @@ class Exchange(RoutedCall):
 
     def on_chunk(self, chunk: bytes, end: bool) -> None:
         connection = self._connection
+        if end:
+            self.stream = None
         if connection is None:
-            self._swallow(len(chunk), end)
+            self._swallow(len(chunk))
         else:
             self._write(connection, chunk, end)
 
@@ -126,7 +132,7 @@ class Exchange(RoutedCall):
         if chunk:
             connection.send(chunk, False)
         if connection.closing:  # the body contradicts its content-length
-            self._fail_started(500)
+            self._done(500)
             self.cancel()
         elif connection.writable:
             if self.stream is not None:
@@ -139,9 +145,9 @@ class Exchange(RoutedCall):
         if size and self.stream is not None:
             self.stream.consumed(size)
 
-    def _swallow(self, size: int, end: bool) -> None:
+    def _swallow(self, size: int) -> None:
         """Nobody listens any more, but the replica is to come to its end."""
-        if not end and self.stream is not None:
+        if self.stream is not None:
             self.stream.consumed(size)
 
     # ---- no answer -------------------------------------------------------------------------------------------
@@ -182,15 +188,11 @@ class Exchange(RoutedCall):
         if connection is None:
             return
         if connection.started:
-            self._fail_started(status)
+            self._done(status)  # the client has another one already; the log gets the true one
             connection.cut()
         else:
             connection.respond(status, headers, body, self.request_id)
             self._done(status)
-
-    def _fail_started(self, status: int) -> None:
-        """The client has a status already; the log gets the true one."""
-        self._done(status)
 
     # ---- the client's body -----------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ def encode(status: int = 200, headers: Headers | None = None, **changes: Any) ->
 
 
 def fields(framing: Framing) -> dict[str, str]:
-    lines = framing.head.decode().split("\r\n")[1:-2]
+    lines = framing[0].decode().split("\r\n")[1:-2]
     names = [line.split(": ")[0] for line in lines]
     assert len(set(names)) == len(names), "a field is doubled"
     return dict(line.split(": ", 1) for line in lines)
@@ -29,7 +29,7 @@ def fields(framing: Framing) -> dict[str, str]:
 
 def test_a_whole_response() -> None:
     framing = encode(200, [(b"content-type", b"text/plain")])
-    assert framing.head.startswith(b"HTTP/1.1 200 OK\r\n") and framing.head.endswith(b"\r\n\r\n")
+    assert framing[0].startswith(b"HTTP/1.1 200 OK\r\n") and framing[0].endswith(b"\r\n\r\n")
     assert fields(framing) == {
         "server": "eagleray",
         "date": "Thu, 01 Jan 1970 00:00:00 GMT",
@@ -37,7 +37,7 @@ def test_a_whole_response() -> None:
         "x-request-id": "id",
         "content-length": "2",
     }
-    assert not framing.close
+    assert not framing[3]
 
 
 def test_our_fields_replace_the_applications() -> None:
@@ -83,7 +83,7 @@ def test_only_final_statuses_are_sent(status: int) -> None:
 
 
 def test_an_unknown_status_has_no_phrase() -> None:
-    assert encode(299).head.startswith(b"HTTP/1.1 299 \r\n")
+    assert encode(299)[0].startswith(b"HTTP/1.1 299 \r\n")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_an_unknown_status_has_no_phrase() -> None:
 )
 def test_framing(changes: dict[str, Any], length: int, chunked: bool, close: bool) -> None:
     framing = encode(**changes)
-    assert (framing.length, framing.chunked, framing.close) == (length, chunked, close)
+    assert framing[1:] == (length, chunked, close)
     assert ("connection" in fields(framing)) == close
 
 
