@@ -88,10 +88,9 @@ def build_app(instance: Any) -> ASGIApp | None:
         raise TypeError(
             f"The application of @serve.ingress must be an ASGI application, got {type(app).__name__}."
         )
-    app = _as_application(app)
-    routes = getattr(getattr(app, "router", None), "routes", None)
-    if isinstance(routes, list) and _fastapi_routing() is not None:
-        _bind_views(routes, instance)
+    if _fastapi_routing() is not None:
+        _bind_router(getattr(app, "router", app), instance)
+        app = _as_application(app)
     if hasattr(app, "add_exception_handler"):
         app.add_exception_handler(BackPressureError, _answer_overload)
         app.add_exception_handler(DeploymentUnavailableError, _answer_overload)
@@ -122,18 +121,27 @@ def _as_application(app: Any) -> Any:
     return application
 
 
-def _bind_views(routes: list[Any], instance: Any) -> None:
-    """Replaces routes written on methods of the class by routes to the bound methods; drops those of other classes."""
+def _bind_router(router: Any, instance: Any) -> None:
+    """Binds the views of a router and of those that it includes, which newer versions of FastAPI keep as they are."""
     own = {
-        member: name
-        for cls in reversed(type(instance).__mro__)
-        for name, member in vars(cls).items()
+        member
+        for cls in type(instance).__mro__
+        for member in vars(cls).values()
         if inspect.isfunction(member)
     }
+    for routes in (getattr(router, "routes", None), getattr(router, "_low_priority_routes", None)):
+        if isinstance(routes, list):
+            _bind_views(routes, own, instance)
+
+
+def _bind_views(routes: list[Any], own: set[Any], instance: Any) -> None:
+    """Replaces routes written on methods of the class by routes to the bound methods; drops those of other classes."""
     bound = []
     for route in routes:
         endpoint = getattr(route, "endpoint", None)
         if not inspect.isfunction(endpoint):
+            if (included := getattr(route, "original_router", None)) is not None:
+                _bind_router(included, instance)
             bound.append(route)
         elif endpoint in own:
             bound.append(_rebuild(route, endpoint.__get__(instance)))
@@ -189,11 +197,21 @@ def _is_builder(app: Any) -> bool:
 
 
 def _teach_pickle() -> None:
-    """Applications of notebooks travel by value; Starlette's State recurses without end when it is unpickled."""
+    """Applications of scripts travel by value, and some of their parts do not know how.
+
+    Starlette's State recurses without end when it is unpickled; FastAPI's included routers hold a lock.
+    """
     structures = sys.modules.get("starlette.datastructures")
     if structures is not None:
         copyreg.pickle(structures.State, _reduce_state)
+    included = getattr(_fastapi_routing(), "_IncludedRouter", None)
+    if included is not None:
+        copyreg.pickle(included, _reduce_included)
 
 
 def _reduce_state(state: Any) -> tuple[Any, ...]:
     return type(state), (dict(state._state),)
+
+
+def _reduce_included(route: Any) -> tuple[Any, ...]:
+    return type(route), (route.original_router, route.include_context)
