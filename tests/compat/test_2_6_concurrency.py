@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.compat.impl import Instance, exceptions, serve
+from tests.compat.impl import Instance, differs, exceptions, serve
 from tests.compat.world import Gate, Journal, wait_until
 
 
@@ -68,6 +68,7 @@ def test_calls_before_the_first_replica_wait(instance: Instance, gate: Gate) -> 
     assert response.result(timeout_s=20) == "up"
 
 
+@differs("first-in-first-out")
 def test_queued_calls_run_in_order(instance: Instance, gate: Gate, journal: Journal) -> None:
     @serve.deployment(max_ongoing_requests=1)
     class Model:

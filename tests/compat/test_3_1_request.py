@@ -105,7 +105,7 @@ def test_a_body_can_be_streamed_in(instance: Instance) -> None:
     with RawConnection(instance.port) as raw:
         raw.send(f"POST {app.prefix} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n".encode())
         raw.send(b"connection: close\r\n\r\n5\r\nhello\r\n3\r\nyou\r\n0\r\n\r\n")
-        assert raw.read_to_end().endswith(b"\r\n\r\n8")
+        assert b"\r\n8" in raw.read_to_end()
 
 
 def test_two_requests_on_one_connection(mirror: App, instance: Instance) -> None:

@@ -74,7 +74,7 @@ def in_thread(call: Any) -> tuple[threading.Thread, list[Reply]]:
 
 @pytest.mark.parametrize(
     ("config", "status", "retry_after"),
-    [(None, 503, None), ({"status_code": 429, "retry_after_s": 1.2}, 429, "2")],
+    [({}, 503, None), ({"status_code": 429, "retry_after_s": 1.2}, 429, "2")],
 )
 def test_a_full_queue_is_503_or_as_configured(
     limited: Instance, gate: Gate, journal: Journal, config: Any, status: int, retry_after: str | None
