@@ -1,7 +1,6 @@
 """What one HTTP client may cost: sizes, rates and waits, each a setting with a default.
 
-The defaults are those of the security goals (slow-loris, header and URL bombs, oversized bodies); a value of None
-switches the limit off. Waits are judged once a second, so they are exact to about a second.
+The defaults are those of the security goals (slow-loris, header and URL bombs, oversized bodies). Waits are judged once a second, so they are exact to about a second.
 """
 
 from __future__ import annotations
@@ -40,14 +39,13 @@ class HttpLimits:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> HttpLimits:
-        """Takes the fields that `options` names; other keys belong to others. Raises ConfigError for a bad value."""
+        """Takes the fields that `options` names with a value; other keys belong to others. Raises ConfigError."""
         values: dict[str, Any] = {}
         for item in fields(cls):
-            if item.name not in options:
+            value = options.get(item.name)
+            if value is None:
                 continue
-            value = options[item.name]
-            is_number = isinstance(value, int | float) and value >= 0
-            if not is_number and not (value is None and item.default is None):
+            if not isinstance(value, int | float) or value < 0:
                 raise ConfigError(f"http_options['{item.name}'] must be a number >= 0, got {value!r}")
             values[item.name] = value
         return cls(**values)

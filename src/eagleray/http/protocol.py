@@ -79,10 +79,13 @@ class RequestReader:
         self.left = 0
         self.wants_continue = False
         self._url = b""
+        self._host = b""
         self._headers: Headers = []
         self._known: dict[bytes, bytes] = {}
         self._fed = 0
         self._muted = False
+        # A head that came in one slice can break the size limit only if that is set lower than a slice.
+        self._most_unchecked = limits.max_headers if limits.max_header_bytes >= _SLICE_BYTES else -1
 
     def feed(self, data: bytes) -> None:
         """Takes what the client sent; afterwards look at `ready`. What it cannot take yet it keeps in `rest`."""
@@ -231,7 +234,8 @@ class RequestReader:
     def on_headers_complete(self) -> None:
         if self._muted:
             return
-        self._check_size()
+        if self._fed or len(self._headers) > self._most_unchecked:
+            self._check_size()
         parser, known = self._parser, self._known
         version = parser.get_http_version()
         host = known.get(b"host")
@@ -242,8 +246,9 @@ class RequestReader:
             raise HttpRefused(505, "HTTP Version Not Supported")
         elif b"transfer-encoding" in known:
             raise HttpRefused(400, "Bad request: Transfer-Encoding needs HTTP/1.1.")
-        if host:
+        if host and host != self._host:
             check_host(host)
+            self._host = host
         method = read_method(parser.get_method())
         path, raw_path, query = split_target(self._url, host or b"")
         self.next = Request(
@@ -259,11 +264,9 @@ class RequestReader:
         headers, limits = self._headers, self._limits
         if len(headers) > limits.max_headers:
             raise HttpRefused(431, "Too many request header fields.")
-        # Heads of one slice cannot break the limit unless it is set lower than a slice.
-        if self._fed or limits.max_header_bytes < _SLICE_BYTES:
-            size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in headers)
-            if size > limits.max_header_bytes:
-                raise HttpRefused(431, "Request header fields are too large.")
+        size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in headers)
+        if size > limits.max_header_bytes:
+            raise HttpRefused(431, "Request header fields are too large.")
 
     def _expect_body(self, known: dict[bytes, bytes]) -> None:
         limit = self._limits.max_request_body_bytes

@@ -26,6 +26,7 @@ from eagleray.wire.messages import CallHead, CallKind, Headers, HttpHead
 logger = logging.getLogger("eagleray.proxy")
 
 _JSON: Headers = [(b"content-type", b"application/json")]
+_BUILT_IN = frozenset({"/-/healthz", "/-/routes"})
 _NOT_POPULATED = "Route table is not populated yet."
 _DRAINING = "This node is being drained."
 _FOREVER_S = 1e9
@@ -68,7 +69,7 @@ class ProxyServer:
             request_id_text = new_request_id()
             request_id = request_id_text.encode()
             request.headers.append((b"x-request-id", request_id))
-        route = self._router.matcher.match(path) if not path.startswith("/-/") else None
+        route = self._router.matcher.match(path) if path not in _BUILT_IN else None
         if route is None:
             self._answer_locally(connection, request, request_id)
             return None
@@ -105,7 +106,7 @@ class ProxyServer:
 
     def _answer_locally(self, connection: HttpConnection, request: Request, request_id: bytes) -> None:
         path = request.path
-        if path == "/-/healthz" or path == "/-/routes":
+        if path in _BUILT_IN:
             reason = self.not_ready()
             if reason:
                 connection.respond(503, TEXT, reason.encode(), request_id)

@@ -121,6 +121,9 @@ def test_built_in_paths(run: Run) -> None:
             assert (healthy.status, healthy.body) == (200, b"success")
             assert healthy["x-request-id"]
             assert (await client.get("/-/routes")).body == b'{"/":"default"}'
+            assert (await client.get("/-/mine")).body == b"ok", "only the two are ours"
+            s.log()
+            s.lines.clear()
             s.router.update(RoutingTable(2, populated=True))
             assert (await client.get("/-/routes")).body == b"{}"
             s.router.update(RoutingTable(3))

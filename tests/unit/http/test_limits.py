@@ -7,12 +7,12 @@ from eagleray.http.limits import HttpLimits
 
 
 def test_options_of_others_are_passed_over() -> None:
-    limits = HttpLimits.from_options({"host": "x", "keep_alive_timeout_s": 5, "max_request_body_bytes": None})
+    limits = HttpLimits.from_options({"host": "x", "keep_alive_timeout_s": 5, "max_headers": None})
     assert limits.keep_alive_timeout_s == 5
-    assert limits.max_header_bytes == 64 * 1024
+    assert (limits.max_headers, limits.max_header_bytes) == (100, 64 * 1024)
 
 
-@pytest.mark.parametrize("value", ["5", -1, None])
+@pytest.mark.parametrize("value", ["5", -1])
 def test_a_bad_value_is_named(value: object) -> None:
     with pytest.raises(ConfigError, match="keep_alive_timeout_s"):
         HttpLimits.from_options({"keep_alive_timeout_s": value})
