@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import TypeVar
 
 import msgspec
@@ -110,7 +110,7 @@ class Client:
             await self._loop.create_unix_connection(lambda: self._connection, sock=sock)
         except BaseException:
             sock.close()
-            self.close()
+            self._abandon()
             raise
 
     async def _connect_tcp(self, host_and_port: str) -> None:
@@ -138,8 +138,13 @@ class Client:
             if not ready.done():
                 raise ProtocolError(f"no connection to {self.address}: {self._session.reason}")
         except BaseException:
-            self.close()
+            self._abandon()
             raise
+
+    def _abandon(self) -> None:
+        """Nobody will get this client, so nobody hears of its end."""
+        self._on_close = None
+        self.close()
 
     # ---- calls -----------------------------------------------------------------------------------------------
 
@@ -188,8 +193,10 @@ class Client:
         except msgspec.DecodeError as error:
             raise ProtocolError(f"{self.address} answered '{method}' with something else: {error}") from None
 
-    async def subscribe(self, method: str, message: Message) -> AsyncIterator[bytes]:
+    async def subscribe(self, method: str, message: Message) -> AsyncGenerator[bytes, None]:
         """Calls a control-plane method that streams, and yields its messages. Closing the generator cancels it.
+
+        The call is sent when the first message is asked for.
 
         Ends when the other side ends the stream; raises EaglerayError when it fails or the connection is lost.
         """

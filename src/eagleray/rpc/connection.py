@@ -106,7 +106,6 @@ class Connection(asyncio.Protocol):
         try:
             session.receive(data)
         except ProtocolError as error:
-            logger.warning("connection with %s is closed: %s", self.peer, error)
             self._fail(str(error))
         finally:
             self._receiving = False
@@ -159,8 +158,11 @@ class Connection(asyncio.Protocol):
                 self._linger = self._loop.call_later(_LINGER_S, transport.abort)
 
     def _fail(self, reason: str) -> None:
-        if self._end(reason) and self._transport is not None:
-            self._transport.abort()
+        if not self.session.closed:
+            logger.warning("the connection with %s is closed: %s", self.peer, reason)
+            self._end(reason)
+            if self._transport is not None:
+                self._transport.abort()
 
     def _end(self, reason: str) -> bool:
         if not self.session.close(reason):

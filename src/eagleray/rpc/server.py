@@ -32,7 +32,7 @@ class ServerConnection(Connection):
     """One accepted connection. Handlers meet its session as `Incoming.connection`."""
 
     def __init__(self, server: Server, on_call: Callable[[Incoming], None], secret: bytes | None) -> None:
-        super().__init__(self._leave)
+        super().__init__(_nothing)
         self._server = server
         self._trusted_socket = secret is None
         nonce = os.urandom(NONCE_SIZE) if secret is not None else b""
@@ -47,14 +47,18 @@ class ServerConnection(Connection):
             self.peer = "a client on our Unix socket"
             if not is_same_user(sock):
                 logger.warning("a process of another user has connected; it is turned away")
-                self.session.close("the peer belongs to another user")
+                self._calls.close("the peer belongs to another user")
         else:
             self.peer = "tcp:{}:{}".format(*transport.get_extra_info("peername"))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        super().connection_made(transport)
-        if self.session.closed:
-            return
+        if self._server.closed:
+            self._calls.close("the server is closed")
         self._server.connections.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._server.connections.discard(self)
 
     def room(self) -> None:
         """Tells the peer that a slot is free again."""
@@ -70,8 +74,9 @@ class ServerConnection(Connection):
         if self._server.leaving and not self._calls.closed:
             self._calls.goaway()
 
-    def _leave(self) -> None:
-        self._server.connections.discard(self)
+
+def _nothing() -> None:
+    """A server's connection has nobody to tell of its end but its calls."""
 
 
 class Server:
@@ -86,6 +91,7 @@ class Server:
         self._listener: asyncio.AbstractServer | None = None
         self.connections: set[ServerConnection] = set()
         self.leaving = False
+        self.closed = False
 
     async def start(self, sock: socket.socket) -> None:
         """Begins to accept on `sock`, which is listening already and is closed by `close()`; a path is not unlinked."""
@@ -112,6 +118,7 @@ class Server:
 
     async def close(self) -> None:
         """Stops accepting, ends all connections (what was answered is still sent) and waits for them. Idempotent."""
+        self.closed = True
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
@@ -120,3 +127,5 @@ class Server:
             connection.close()
         for connection in connections:
             await connection.wait_closed()
+        if listener is not None:
+            await listener.wait_closed()

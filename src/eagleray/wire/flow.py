@@ -25,17 +25,35 @@ _MAX_CREDIT = 1 << 30
 class Flow:
     """Credit and queue of one stream that is not unary."""
 
-    __slots__ = ("blocked", "ending", "granted", "parts", "parts_size", "queue", "unacknowledged", "window")
+    __slots__ = (
+        "blocked",
+        "ending",
+        "granted",
+        "held",
+        "paid",
+        "parts",
+        "parts_size",
+        "queue",
+        "used",
+        "window",
+    )
 
     def __init__(self, window: int, granted: int) -> None:
         self.window = window
+        """Bytes that we may still send."""
         self.granted = granted
-        self.unacknowledged = 0
+        """Bytes that the peer may still send; `granted + held + used` is WINDOW once credit was given at all."""
+        self.held = 0
+        """Bytes that were received and are in use."""
+        self.used = 0
+        """Bytes that were used up, for which no credit was sent yet."""
         self.queue: deque[tuple[Buffer, int]] = deque()
         self.blocked = False
         self.ending = False
         self.parts: list[bytes] = []
         self.parts_size = 0
+        self.paid = 0
+        """Bytes of `parts` that were given back as credit already, so that a message may exceed the window."""
 
     def enqueue(self, data: Buffer, end: bool, more: int) -> None:
         """Queues `data` in chunks; `more` is MORE when they are one message, 0 when they are a mere sequence."""
@@ -149,6 +167,7 @@ class Stream:
         if flow is None or size > flow.granted:
             raise ProtocolError(f"stream {self.id} received {size} bytes beyond its window")
         flow.granted -= size
+        flow.held += size
         return flow
 
     def assemble(self, flow: Flow, chunk: bytes, more: bool) -> bytes | None:
@@ -160,27 +179,34 @@ class Stream:
         if flow.parts_size > MAX_MESSAGE:
             raise ProtocolError(f"a message of stream {self.id} is larger than {MAX_MESSAGE} bytes")
         if more:
-            self.consumed(len(chunk))
+            self._prepay(flow)
             return None
         message = b"".join(flow.parts)
         flow.parts = []
-        flow.parts_size = 0
+        flow.parts_size = flow.paid = 0
         return message
+
+    def _prepay(self, flow: Flow) -> None:
+        """Lets the sender finish a message that fills the window, once its owner has nothing else to consume."""
+        unpaid = flow.parts_size - flow.paid
+        if flow.granted < MAX_CHUNK and unpaid and flow.held == unpaid:
+            flow.paid += unpaid
+            self.consumed(unpaid)
 
     def consumed(self, size: int) -> None:
         """`size` bytes that were received have been used: the peer may send as many more."""
         flow = self.flow
         if flow is None or self.closed:
             return
-        pending = flow.unacknowledged + size
-        # Fragments are acknowledged while a message is put together and again by whoever uses the message.
-        if flow.granted + pending > WINDOW:
-            pending = WINDOW - flow.granted
-        if pending >= WINDOW // 2:
-            flow.unacknowledged = 0
-            self._grant(flow, pending)
-        else:
-            flow.unacknowledged = pending
+        # Less may be held: bytes that came with the CALL need no credit, and those of a huge message are prepaid.
+        size = min(size, flow.held)
+        flow.held -= size
+        flow.used += size
+        if flow.used >= WINDOW // 2:
+            size, flow.used = flow.used, 0
+            self._grant(flow, size)
+        if flow.parts:
+            self._prepay(flow)
 
     def _grant(self, flow: Flow, size: int) -> None:
         flow.granted += size

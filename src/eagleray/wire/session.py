@@ -271,6 +271,7 @@ class ClientSession(Session):
         stream.replied = True
         if stream.flow is None:
             stream.flow = Flow(0, WINDOW)
+            stream.accepted = stream.managed = True
         stream.received(len(body))
         self.notify(stream, stream.handler.on_reply, reply, body, False)
 
@@ -332,7 +333,11 @@ class ServerSession(Session):
 
     def _on_frame(self, meta: int, stream_id: int, head: bytes, body: bytes) -> None:
         if meta in (_CALL_END, CALL):
-            if stream_id in self.streams or not 0 < (stream_id - self._last_id) & MAX_STREAM_ID < _HALF:
+            if (
+                stream_id in self.streams
+                or not stream_id
+                or not 0 < (stream_id - self._last_id) & MAX_STREAM_ID < _HALF
+            ):
                 raise ProtocolError(f"stream id {stream_id} is used again (last one: {self._last_id})")
             self._last_id = stream_id
             try:
