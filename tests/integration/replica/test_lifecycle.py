@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,13 @@ REPORT: list[str] = []
 
 
 @pytest.fixture(autouse=True)
-def report(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def report(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     REPORT.clear()
     # A replica takes `__del__` from its class once it has run; here the class serves several replicas.
     for kind in (Recording, Slow):
         monkeypatch.setattr(kind, "__del__", vars(kind)["__del__"])
-    return REPORT
+    yield REPORT
+    gc.collect()  # instances must go before their classes get `__del__` back
 
 
 class Recording:

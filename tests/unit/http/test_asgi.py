@@ -10,6 +10,7 @@ import pytest
 
 from eagleray.http.asgi import Exchange, Lifespan, LifespanError, make_scope
 from eagleray.http.outflow import LIMIT, Outflow
+from eagleray.wire.frames import CREDIT, MAX_CHUNK
 from eagleray.wire.messages import CallHead, CallKind, Headers, HttpHead, ReplyHead
 from eagleray.wire.streams import Incoming
 
@@ -67,6 +68,12 @@ def make(body: bytes = b"", ended: bool = True) -> tuple[Exchange, Answers, Inco
     session.streams[1] = incoming
     answers = Answers(incoming)
     return Exchange(incoming, answers, put, put), answers, incoming
+
+
+def credits_of(incoming: Incoming) -> int:
+    """How often the caller was allowed to send more; the first time is the acceptance."""
+    session: Any = incoming.connection
+    return sum(meta == CREDIT for meta, _ in session.out)
 
 
 def start(status: int = 200, headers: Any = ()) -> dict[str, Any]:
@@ -144,16 +151,19 @@ def test_an_upload_arrives_in_parts_and_is_acknowledged() -> None:
     async def main() -> None:
         exchange, _, incoming = make(b"one", ended=False)
         incoming.accept()
-        assert incoming.flow is not None
         assert (await exchange.receive())["body"] == b"one"
         waiting = asyncio.get_running_loop().create_task(exchange.receive(), name="receive")
         await asyncio.sleep(0)
-        incoming.received(3)
-        exchange.on_data(b"two", False)
-        assert await waiting == {"type": "http.request", "body": b"two", "more_body": True}
+        chunk = b"x" * MAX_CHUNK
+        for _ in range(2):
+            incoming.received(MAX_CHUNK)
+            exchange.on_data(chunk, False)
+        assert await waiting == {"type": "http.request", "body": chunk, "more_body": True}
+        assert credits_of(incoming) == 1
+        assert (await exchange.receive())["body"] == chunk
+        assert credits_of(incoming) == 2
         exchange.on_data(b"", True)
         assert await exchange.receive() == {"type": "http.request", "body": b"", "more_body": False}
-        assert incoming.flow.unacknowledged == 3
 
     run(main)
 
