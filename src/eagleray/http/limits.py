@@ -1,6 +1,7 @@
 """What one HTTP client may cost: sizes, rates and waits, each a setting with a default.
 
-The defaults are those of the security goals (slow-loris, header and URL bombs, oversized bodies). Waits are judged once a second, so they are exact to about a second.
+The defaults are those of the security goals (slow-loris, header and URL bombs, oversized bodies). Waits are judged once
+a second, so they are exact to about a second.
 """
 
 from __future__ import annotations
