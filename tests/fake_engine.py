@@ -1,6 +1,6 @@
 """An Engine whose children live in this process: each answers control calls on its own Unix socket.
 
-It runs the engine's contract suite, so that what the controller's tests rely on is what a real engine does.
+What it promises of the Engine protocol is checked beside it (`tests/unit/controller/test_fake_engine.py`).
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class FakeChild:
         )
         self._methods = methods
         self.server = Server(methods.dispatch)
+        self.is_up = asyncio.Event()
 
     @property
     def launch(self) -> ReplicaLaunch:
@@ -77,7 +78,16 @@ class FakeChild:
         asyncio.get_running_loop().call_soon(self.engine.end, self.started.ref, 0)
         return self.engine.built
 
+    async def listen(self) -> None:
+        if self.request.listen:
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(self.request.listen)
+            listener.listen()
+            await self.server.start(listener)
+        self.is_up.set()
+
     async def close(self) -> None:
+        await self.is_up.wait()
         await self._methods.close()
         await self.server.close()
 
@@ -115,12 +125,9 @@ class FakeEngine:
         started = Started(ref=request.ref, pid=self._pids, http_address=request.http)
         child = FakeChild(self, request, started)
         self.history.append(child)
-        if request.listen:
-            listener = socket.socket(socket.AF_UNIX)
-            listener.bind(request.listen)
-            listener.listen()
-            await child.server.start(listener)
         self.living[request.ref] = child
+        # A controller that dies meanwhile does not keep a process from starting.
+        await asyncio.shield(self._tasks.start(child.listen(), name=f"start {request.ref}"))
         return started
 
     async def stop(self, ref: str, signum: int = signal.SIGTERM) -> None:
@@ -131,12 +138,12 @@ class FakeEngine:
         child = self.living.pop(ref, None)
         if child is not None:
             self._dying.add(ref)
-            if child.request.listen:
-                os.unlink(child.request.listen)
             self._tasks.start(self._bury(child, status), name=f"bury {ref}")
 
     async def _bury(self, child: FakeChild, status: int) -> None:
         await child.close()
+        if child.request.listen:
+            os.unlink(child.request.listen)
         self._exits.put_nowait(Exited(ref=child.started.ref, pid=child.started.pid, status=status))
         self._dying.discard(child.started.ref)
         self.touched.set()

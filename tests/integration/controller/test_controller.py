@@ -18,6 +18,7 @@ from tests.decided import application
 from tests.fake_engine import FakeEngine
 
 from eagleray.base.errors import EaglerayError
+from eagleray.controller import publisher
 from eagleray.controller.boot import run_controller
 from eagleray.engine.base import Capacity, EngineError
 from eagleray.routing.table import RoutingTable, decode_table
@@ -391,6 +392,22 @@ def test_router_that_goes_away_does_not_hold_up_a_drain(directory: Path) -> None
             assert await running.deploy(application(version="v2")) == ""
             await follower.until(lambda table: old.launch.replica_id not in follower.replicas())
         await running.engine.until(lambda: bool(old.drained))
+
+    drive(directory, scenario)
+
+
+def test_silent_router_does_not_hold_up_a_drain_for_ever(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "ACK_TIMEOUT_S", 0.02)
+
+    async def scenario(running: Running) -> None:
+        async with following(running) as follower:
+            await running.run(version="v1")
+            (old,) = running.engine.replicas()
+            follower.acks = False
+            assert await running.deploy(application(version="v2")) == ""
+            await running.engine.until(lambda: bool(old.drained))
 
     drive(directory, scenario)
 
