@@ -65,13 +65,6 @@ def test_what_failed_to_deploy_is_503(limited: Instance) -> None:
     assert (reply.status, reply.text) == (503, text)
 
 
-def in_thread(call: Any) -> tuple[threading.Thread, list[Reply]]:
-    replies: list[Reply] = []
-    thread = threading.Thread(target=lambda: replies.append(call()))
-    thread.start()
-    return thread, replies
-
-
 @pytest.mark.parametrize(
     ("config", "status", "retry_after"),
     [({}, 503, None), ({"status_code": 429, "retry_after_s": 1.2}, 429, "2")],
@@ -88,22 +81,21 @@ def test_a_full_queue_is_503_or_as_configured(
 
     app = limited.run(Model.bind())
     untimed = {"x-request-timeout-seconds": "0"}
-    first, first_replies = in_thread(lambda: app.get(headers=untimed))
+    replies: list[Reply] = []
+    threads = [threading.Thread(target=lambda: replies.append(app.get(headers=untimed))) for _ in range(4)]
+    threads[0].start()
     journal.wait_for("in")
-
-    def another() -> Reply | None:
-        """Fills the queue, then is refused."""
-        reply = app.get(headers={"x-request-timeout-seconds": "0.5"})
-        return reply if reply.status == status else None
-
-    second, second_replies = in_thread(lambda: app.get(headers=untimed))
-    reply = wait_until(another, "a refusal")
-    assert reply.text.startswith("Request dropped due to backpressure (num_queued_requests=1")
-    assert reply.headers.get("retry-after") == retry_after
+    for thread in threads[1:]:
+        thread.start()
+    wait_until(lambda: len(replies) >= 2, "two refusals")
+    for reply in replies:
+        assert reply.status == status
+        assert reply.text == exceptions.BackPressureError(1, 1).message
+        assert reply.headers.get("retry-after") == retry_after
     gate.open()
-    first.join()
-    second.join()
-    assert [reply.text for reply in first_replies + second_replies] == ["through"] * 2
+    for thread in threads:
+        thread.join()
+    assert [reply.text for reply in replies[2:]] == ["through"] * 2
 
 
 def test_errors_of_child_calls_are_mapped(limited: Instance) -> None:
@@ -148,11 +140,10 @@ def test_a_client_can_shorten_the_time(slow: App, gate: Gate, journal: Journal) 
 
 @pytest.mark.parametrize("value", ["0", "-1"])
 def test_a_client_can_switch_the_limit_off(slow: App, gate: Gate, journal: Journal, value: str) -> None:
-    thread, replies = in_thread(
-        lambda: slow.get(
-            f"?journal={journal.path}&gate={gate.path}", headers={"x-request-timeout-seconds": value}
-        )
-    )
+    replies: list[Reply] = []
+    path, headers = f"?journal={journal.path}&gate={gate.path}", {"x-request-timeout-seconds": value}
+    thread = threading.Thread(target=lambda: replies.append(slow.get(path, headers=headers)))
+    thread.start()
     journal.wait_for("in")
     thread.join(LIMIT_S * 1.5)
     assert thread.is_alive()
