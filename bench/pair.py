@@ -12,7 +12,9 @@ from bench.systems.eagleray import Eagleray
 
 PAIRS = 7
 TIE = 0.05
-"""Median ratios closer to 1 than this, or pairs that disagree, are called a tie."""
+"""Median ratios closer to 1 than this are called a tie."""
+ENOUGH_PAIRS = 6
+"""Fewer pairs agree by chance too often for a verdict: six do with 2 x 0.5^6 = 3 %."""
 
 Found = dict[str, float]
 
@@ -38,10 +40,11 @@ def measure(scenario: Scenario, old: System, new: System, settings: Settings) ->
 
 
 def verdict(ratios: Sequence[float], higher_is_better: bool) -> str:
-    """ "better" or "worse" when the median is off 1 and all but one pair in seven say the same; else "tie"."""
+    """Better or worse when the median is off 1 and every pair says the same; else a tie."""
     median = statistics.median(ratios)
-    agreeing = sum((ratio > 1) == (median > 1) for ratio in ratios)
-    if abs(median - 1) < TIE or agreeing < len(ratios) - len(ratios) // 7:
+    if len(ratios) < ENOUGH_PAIRS:
+        return "(too few pairs for a verdict)"
+    if abs(median - 1) < TIE or any((ratio > 1) != (median > 1) for ratio in ratios):
         return "tie"
     return "better" if (median > 1) == higher_is_better else "worse"
 

@@ -118,11 +118,12 @@ def test_order_rotates_through_all_systems() -> None:
 @pytest.mark.parametrize(
     ("ratios", "higher_is_better", "expected"),
     [
-        ([1.2, 1.1, 1.3, 1.2, 1.2, 1.1, 0.9], True, "better"),
+        ([1.2, 1.1, 1.3, 1.2, 1.2, 1.1, 1.01], True, "better"),
         ([1.2, 1.1, 1.3, 1.2, 1.2, 1.1, 1.2], False, "worse"),
-        ([1.2, 1.1, 1.3, 1.2, 1.2, 0.9, 0.9], True, "tie"),
+        ([1.2, 1.1, 1.3, 1.2, 1.2, 1.2, 0.9], True, "tie"),
         ([1.01, 1.02, 1.03, 1.01, 1.02, 1.01, 1.02], True, "tie"),
-        ([0.8, 0.7, 0.8], False, "better"),
+        ([0.8, 0.7, 0.8, 0.8, 0.7, 0.8, 0.9], False, "better"),
+        ([0.8, 0.7, 0.8], False, "(too few pairs for a verdict)"),
     ],
 )
 def test_pairs_must_agree_for_a_verdict(ratios: list[float], higher_is_better: bool, expected: str) -> None:
@@ -132,4 +133,4 @@ def test_pairs_must_agree_for_a_verdict(ratios: list[float], higher_is_better: b
 def test_pair_table_compares_within_pairs() -> None:
     metrics = [metric for metric in SCENARIOS["noop"].metrics if metric.key == "c32_rps"]
     pairs = [({"c32_rps": 100.0}, {"c32_rps": 150.0}), ({"c32_rps": 200.0}, {"c32_rps": 260.0})]
-    assert "1.400 [1.300-1.500] better" in pair_table("noop", metrics, pairs)
+    assert "1.400 [1.300-1.500] (too few pairs" in pair_table("noop", metrics, pairs)
