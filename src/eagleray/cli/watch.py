@@ -7,7 +7,9 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+watchfiles: Any
 try:
     import watchfiles
 except ImportError:  # only the extra [dev] has it
