@@ -114,7 +114,11 @@ class ReplicaUnavailableError(EaglerayError):
 
     def __init__(self, replica_id: object) -> None:
         self.replica_id = replica_id
-        super().__init__(f"Replica {replica_id} is no longer available.")
+        super().__init__(self.message)
+
+    @property
+    def message(self) -> str:
+        return f"Replica {self.replica_id} is no longer available."
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.replica_id,)

@@ -189,7 +189,10 @@ class Node:
         # As a number, for in the child this frame is unwound and a socket object would close it.
         node_fd = theirs.detach()
         request = StartChild(
-            ref=CONTROLLER_REF, module=self._config.controller_module, payload=encode(self._config)
+            ref=CONTROLLER_REF,
+            module=self._config.controller_module,
+            payload=encode(self._config),
+            env=self._config.controller_env,
         )
         self._controller_since = time.monotonic()
         try:

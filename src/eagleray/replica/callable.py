@@ -73,8 +73,11 @@ class UserCode:
     # ---- calls -----------------------------------------------------------------------------------------------
 
     def find(self, name: str) -> Method:
-        """The method that a call names; "" is `__call__`. Raises EaglerayError that lists what there is."""
-        method = self._entry() if name in ("", CALL) else self._named(name)
+        """The method that a call names; "" is `__call__`. Raises EaglerayError that lists what there is.
+
+        A function has no methods: it is called whatever the name says.
+        """
+        method = self._entry() if name in ("", CALL) or not self._is_class else self._named(name)
         if method is None:
             raise EaglerayError(self.no_entry() if name in ("", CALL) else self._no_method(name))
         self.known[name] = method

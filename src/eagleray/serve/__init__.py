@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from eagleray.serve.context import get_replica_context
     from eagleray.serve.deployment import Application, Deployment, deployment
     from eagleray.serve.ingress import ingress
-    from eagleray.spec.options import HTTPOptions
+    from eagleray.spec.options import ControllerOptions, HTTPOptions
 
 _HOMES = {
     "eagleray.serve.api": (
@@ -38,13 +38,14 @@ _HOMES = {
     "eagleray.serve.context": "get_replica_context",
     "eagleray.serve.deployment": "Application Deployment deployment",
     "eagleray.serve.ingress": "ingress",
-    "eagleray.spec.options": "HTTPOptions",
+    "eagleray.spec.options": "ControllerOptions HTTPOptions",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 _MODULES = ("config", "context", "exceptions", "handle", "schema")
 
 __all__ = [
     "Application",
+    "ControllerOptions",
     "Deployment",
     "HTTPOptions",
     "RunTarget",

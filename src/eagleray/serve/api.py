@@ -23,7 +23,7 @@ from eagleray.serve.handle import DeploymentHandle
 from eagleray.serve.instance import Instance, blocking
 from eagleray.serve.runtime import Runtime
 from eagleray.spec.application import ApplicationSpec, check_route_prefix
-from eagleray.spec.options import HTTPOptions, LoggingConfig, ProxyLocation
+from eagleray.spec.options import ControllerOptions, HTTPOptions, LoggingConfig, ProxyLocation
 from eagleray.spec.status import ServeStatus
 from eagleray.wire.control import (
     Accepted,
@@ -64,6 +64,7 @@ def start(
     proxy_location: str | ProxyLocation | None = None,
     http_options: dict[str, Any] | HTTPOptions | None = None,
     logging_config: dict[str, Any] | LoggingConfig | None = None,
+    controller_options: dict[str, Any] | ControllerOptions | None = None,
     **kwargs: Any,
 ) -> None:
     """Starts an instance that ends with this process; returns when the HTTP proxy listens.
@@ -80,7 +81,8 @@ def start(
         raise ValueError(f"serve.start() takes no {wrong}: use http_options=HTTPOptions(...).")
     if unknown := sorted(set(kwargs) - {"detached"}):
         raise TypeError(f"start() got an unexpected keyword argument '{unknown[0]}'")
-    _require_proxy(instance.start(http, _read_logging(logging_config)))
+    controller = ControllerOptions.model_validate(controller_options or {})
+    _require_proxy(instance.start(http, _read_logging(logging_config), controller))
 
 
 def _read_http(
@@ -208,7 +210,11 @@ def _run_many(
     specs, blobs = _build(targets)
     runtime, started = _runtime_for_deploy()
     message = Deploy(specs=[spec.to_json() for spec in specs], blobs=blobs)
-    accepted = _ask(runtime, "deploy", message, Accepted)
+    try:
+        accepted = _ask(runtime, "deploy", message, Accepted, timeout_s=START_TIMEOUT_S)
+    except TimeoutError:
+        where = "" if (found := instance.running()) is None else found.last_words
+        raise TimeoutError(f"The controller did not answer within {START_TIMEOUT_S:g} s. {where}") from None
     if accepted.error:
         raise EaglerayError(accepted.error)
     if started is not None:
@@ -256,7 +262,7 @@ def _runtime_for_deploy() -> tuple[Runtime, Instance | None]:
         return found.runtime, None
     if context.process.runtime is not None:
         return context.process.runtime, None
-    started = instance.start(HTTPOptions(), None)
+    started = instance.start(HTTPOptions())
     return started.runtime, started
 
 

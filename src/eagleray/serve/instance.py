@@ -16,7 +16,7 @@ from eagleray.base.settings import Settings
 from eagleray.engine.spawn import NodeProcess, node_config, spawn_node
 from eagleray.serve import context
 from eagleray.serve.runtime import Runtime, RuntimeThread
-from eagleray.spec.options import HTTPOptions, LoggingConfig
+from eagleray.spec.options import ControllerOptions, HTTPOptions, LoggingConfig
 from eagleray.wire.control import Empty
 
 SHUTDOWN_TIMEOUT_S = 30.0
@@ -38,11 +38,17 @@ class Instance:
         context.install(self.runtime, context.process.replica)
 
     @classmethod
-    def start(cls, http: HTTPOptions, logging: LoggingConfig | None) -> Instance:
+    def start(
+        cls, http: HTTPOptions, logging: LoggingConfig | None, controller: ControllerOptions
+    ) -> Instance:
         """Starts node and returns at once: whatever is asked of the controller waits until it is there."""
         given = http.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude={"host", "port"})
         options = {name: getattr(http, name) for name in ("host", "port") if name in http.model_fields_set}
-        config = node_config(http_options=given, **{f"http_{name}": value for name, value in options.items()})
+        config = node_config(
+            http_options=given,
+            controller_env=dict(controller.runtime_env.env_vars),
+            **{f"http_{name}": value for name, value in options.items()},
+        )
         node = spawn_node(config)
         try:
             return cls(node, node.controller_address, http, logging)
@@ -108,9 +114,11 @@ def running() -> Instance | None:
     return _driver.instance
 
 
-def start(http: HTTPOptions, logging: LoggingConfig | None) -> Instance:
+def start(
+    http: HTTPOptions, logging: LoggingConfig | None = None, controller: ControllerOptions | None = None
+) -> Instance:
     """Starts an instance of this process, which has none yet."""
-    _driver.instance = instance = Instance.start(http, logging)
+    _driver.instance = instance = Instance.start(http, logging, controller or ControllerOptions())
     atexit.register(_at_exit)
     return instance
 

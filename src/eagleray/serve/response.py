@@ -307,7 +307,7 @@ class DeploymentResponseGenerator(_Response[R]):
 
     async def __anext__(self) -> R:
         call = self._call
-        if not call.ready:
+        while not call.ready:  # a wake-up may be for an item that has been taken already
             await _Until(call)
         item = call.take()
         if item is None:
@@ -321,7 +321,7 @@ class DeploymentResponseGenerator(_Response[R]):
     def __next__(self) -> R:
         refuse_blocking("Iterating with `for`")
         call = self._call
-        if not call.ready:
+        while not call.ready:
             call.block(None)
         item = call.take()
         if item is None:

@@ -154,3 +154,15 @@ class LoggingConfig(SpecModel):
         if unknown:
             raise ValueError(f"unknown LogRecord attributes {unknown}; known: {sorted(_LOG_RECORD_ATTRS)}")
         return list(dict.fromkeys(value))
+
+
+class ControllerEnv(SpecModel):
+    """The part of a runtime environment that a controller may have."""
+
+    env_vars: dict[str, str] = Field(default_factory=dict)
+
+
+class ControllerOptions(SpecModel):
+    """Environment variables of the controller process, `{"env_vars": {...}}`; nothing else may be given."""
+
+    runtime_env: ControllerEnv = Field(default_factory=ControllerEnv)

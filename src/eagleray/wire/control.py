@@ -110,6 +110,7 @@ class NodeConfig(Message):
     owner_fd: int = -1
     control_fd: int = -1
     controller_module: str = "eagleray.controller.__main__"
+    controller_env: dict[str, str] = {}
     preload: list[str] = []
 
 
