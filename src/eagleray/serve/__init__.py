@@ -83,6 +83,10 @@ class _Serve(ModuleType):
         if not (isinstance(value, ModuleType) and name in _HOME_OF):
             super().__setattr__(name, value)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # cloudpickle knows modules by their exact type only, and user code that travels by value names this one.
+        return import_module, (__name__,)
+
 
 sys.modules[__name__].__class__ = _Serve
 
