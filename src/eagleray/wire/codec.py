@@ -24,9 +24,8 @@ _MIN_SIDE_BUFFER = 64 * 1024
 _SIDE_BUFFERS = 1
 """First byte of a value with side buffers; a bare pickle begins with 0x80."""
 _COUNT = struct.Struct("<BxxxI")
-_MAX_ERROR = MAX_CHUNK
-"""Bytes of a dumped error: it must fit into one frame."""
-_MAX_TEXT = 64 * 1024
+_MAX_TEXT, _MAX_MESSAGE = 32 * 1024, 4 * 1024
+"""Characters of a traceback (its end) and of a message (its beginning); UTF-8 makes at most 4 bytes of each."""
 
 
 class _UserCodeError(Exception):
@@ -126,7 +125,10 @@ def load_code(data: bytes) -> Any:
 
 
 def dump_error(error: BaseException, traceback_text: str) -> bytes:
-    """The body of an ERROR of code `user`: the exception if it can be pickled, and its traceback as text always."""
+    """The body of an ERROR of code `user`: the exception if it can be pickled, and its traceback as text always.
+
+    At most `MAX_CHUNK` bytes, so that it fits into its one frame; an exception that does not fit is left out.
+    """
     cause: BaseException | None = error.cause if isinstance(error, RemoteError) else error
     name = type(cause if cause is not None else error).__name__
     text = traceback_text if len(traceback_text) <= _MAX_TEXT else "...\n" + traceback_text[-_MAX_TEXT:]
@@ -136,9 +138,9 @@ def dump_error(error: BaseException, traceback_text: str) -> bytes:
             pickled = _dump(cause)
         except _UserCodeError:
             pickled = b""
-    if len(pickled) + 6 * len(text) > _MAX_ERROR:
-        pickled = b""
-    return _dump((pickled, name, safe_str(error)[:_MAX_TEXT], text))
+    message = safe_str(error)[:_MAX_MESSAGE]
+    data = _dump((pickled, name, message, text))
+    return data if len(data) <= MAX_CHUNK else _dump((b"", name, message, text))
 
 
 def load_error(data: bytes) -> Exception:

@@ -1,0 +1,162 @@
+"""Values, calls and errors survive the way; what cannot go is named."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from eagleray.wire.codec import (
+    dump_call,
+    dump_code,
+    dump_error,
+    dump_value,
+    load_call,
+    load_code,
+    load_error,
+    load_value,
+)
+from eagleray.wire.frames import MAX_CHUNK
+from eagleray.wire.remote_error import RemoteError
+from eagleray.wire.unpicklable import SerializationError
+
+
+class Connected:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+
+@dataclass
+class Model:
+    name: str = "m"
+    client: Connected = field(default_factory=Connected)
+
+
+class Parting(Exception):
+    def __init__(self, where: str, *, code: int) -> None:
+        super().__init__(where)
+        self.code = code
+
+    def __reduce__(self) -> object:
+        return _parting, (self.args[0], self.code)
+
+
+def _parting(where: str, code: int) -> Parting:
+    return Parting(where, code=code)
+
+
+class Forgetful(Exception):
+    """Cannot be rebuilt from its args."""
+
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__("forgot")
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+def test_values_and_calls_come_back() -> None:
+    value = {"a": [1, None, "x", b"y", {2.5}], "t": (1,)}
+    assert load_value(dump_value(value)) == value
+    assert load_call(dump_call((1, "b"), {"c": value})) == ((1, "b"), {"c": value})
+
+
+def test_large_arrays_travel_beside_the_pickle_and_stay_writable() -> None:
+    big, small = np.arange(1 << 16), np.arange(4)
+    data = dump_value([big, small, big[::2]])
+    assert data[0] != 0x80
+    copies = load_value(data)
+    for copy, original in zip(copies, (big, small, big[::2]), strict=True):
+        assert (copy == original).all()
+        copy[0] = 7
+    assert big[0] == 0
+
+
+def test_what_exists_only_here_travels_by_value() -> None:
+    add = load_value(dump_value(lambda a: a + 1))
+    assert add(1) == 2
+    assert load_code(dump_code(lambda: add(2)))() == 3
+
+
+def test_classes_of_the_main_module_travel_by_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace: dict[str, type] = {}
+    exec("class Local:\n    x = 1\n", {"__name__": "__main__"}, namespace)
+    monkeypatch.setattr(sys.modules["__main__"], "Local", namespace["Local"], raising=False)
+    data = dump_value(namespace["Local"]())
+    monkeypatch.delattr(sys.modules["__main__"], "Local")
+    assert load_value(data).x == 1
+
+
+@pytest.mark.parametrize(
+    ("dump", "path"),
+    [
+        (lambda: dump_value(Model()), "Cannot send the result: `Model.client._lock`"),
+        (lambda: dump_value({"a": [1, Model()]}), "`result['a'][1].client._lock`"),
+        (lambda: dump_call((1, Model()), {}), "Cannot send argument 1: `Model.client._lock`"),
+        (lambda: dump_call((), {"m": [Model()]}), "Cannot send argument 'm': `m[0].client._lock`"),
+        (lambda: dump_code(((threading.Lock(),), {})), "Cannot send the code: `code[0][0]`"),
+    ],
+)
+def test_what_cannot_be_pickled_is_named(dump: object, path: str) -> None:
+    with pytest.raises(SerializationError) as raised:
+        dump()  # type: ignore[operator]
+    assert path in str(raised.value) and "_thread.lock" in str(raised.value)
+    assert isinstance(raised.value, TypeError)
+
+
+def test_a_closure_over_something_unpicklable_is_named() -> None:
+    model = Model()
+    with pytest.raises(SerializationError, match=r"model\.client\._lock"):
+        dump_code(lambda: model)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError("division by zero"),
+        KeyError("k"),
+        FileNotFoundError(2, "No such file", "name"),
+        UnicodeDecodeError("utf8", b"x", 0, 1, "reason"),
+        ExceptionGroup("group", [ValueError(1)]),
+        Parting("here", code=5),
+    ],
+)
+def test_an_error_is_raised_as_its_own_class(error: Exception) -> None:
+    remote = load_error(dump_error(error, "Traceback: the remote text"))
+    assert isinstance(remote, type(error)) and isinstance(remote, RemoteError)
+    assert str(remote) == "Traceback: the remote text"
+    assert repr(remote.cause) == repr(error) and repr(remote.args) == repr(error.args)
+    assert getattr(remote, "errno", None) == getattr(error, "errno", None)
+    assert getattr(remote, "code", "user") == getattr(error, "code", "user")
+
+
+def test_a_remote_error_may_travel_on() -> None:
+    once = load_error(dump_error(Parting("here", code=5), "inner"))
+    twice = load_error(dump_error(once, "outer\ninner"))
+    assert isinstance(twice, Parting) and isinstance(twice.cause, Parting) and str(twice) == "outer\ninner"
+    copy = load_value(dump_value(once))
+    assert isinstance(copy, Parting) and str(copy) == "inner"
+
+
+@pytest.mark.parametrize("error", [SystemExit(2), StopIteration(3), KeyboardInterrupt()])
+def test_control_flow_is_not_raised_as_such(error: BaseException) -> None:
+    remote = load_error(dump_error(error, "text"))
+    assert type(remote) is RemoteError and type(remote.cause) is type(error)
+
+
+def test_an_error_that_cannot_be_rebuilt_keeps_its_text() -> None:
+    for error in (Forgetful(1, 2), Unspeakable(), ValueError(threading.Lock()), ValueError("x" * MAX_CHUNK)):
+        data = dump_error(error, "the text")
+        remote = load_error(data)
+        assert isinstance(remote, RemoteError) and "the text" in str(remote)
+        assert len(data) <= MAX_CHUNK
+    assert isinstance(load_error(b""), RemoteError)
+
+
+def test_a_dumped_error_always_fits_a_frame() -> None:
+    assert len(dump_error(ValueError("\u2603" * 200_000), "\u2603" * 500_000)) <= MAX_CHUNK
