@@ -56,9 +56,7 @@ def children_of(pid: int) -> list[int]:
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
             return [int(word) for word in file.read().split()]
     except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
-        return [
-            child for child in map(int, filter(str.isdigit, os.listdir("/proc"))) if _parent_of(child) == pid
-        ]
+        return [child for child in map(int, filter(str.isdigit, os.listdir("/proc"))) if _parent_of(child) == pid]
 
 
 def _parent_of(pid: int) -> int:

@@ -213,9 +213,7 @@ class Node:
 
     def _on_channel_lost(self, reason: str) -> None:
         self._channel = None
-        log.warning(
-            "The controller's channel is lost (%s); it is killed, if it has not died already.", reason
-        )
+        log.warning("The controller's channel is lost (%s); it is killed, if it has not died already.", reason)
         self._nursery.signal(CONTROLLER_REF, signal.SIGKILL)
 
     def _drop_channel(self) -> None:
