@@ -57,7 +57,9 @@ def prints(module: ModuleType, tmp_path: Path) -> tuple[str, str]:
     return fingerprint(module.A.func_or_class, roots), fingerprint(module.B.func_or_class, roots)
 
 
-def test_only_the_changed_deployment_gets_a_new_fingerprint(load: Callable[..., ModuleType], tmp_path: Path) -> None:
+def test_only_the_changed_deployment_gets_a_new_fingerprint(
+    load: Callable[..., ModuleType], tmp_path: Path
+) -> None:
     before = prints(load(PROGRAM), tmp_path)
     after = prints(load(PROGRAM.replace('"b"', '"B"')), tmp_path)
     assert after[0] == before[0]
@@ -66,7 +68,9 @@ def test_only_the_changed_deployment_gets_a_new_fingerprint(load: Callable[..., 
 
 def test_comments_and_bindings_change_nothing(load: Callable[..., ModuleType], tmp_path: Path) -> None:
     before = prints(load(PROGRAM), tmp_path)
-    after = prints(load("# a remark\n" + PROGRAM.replace("app = A.bind(B.bind())", "app = A.bind()")), tmp_path)
+    after = prints(
+        load("# a remark\n" + PROGRAM.replace("app = A.bind(B.bind())", "app = A.bind()")), tmp_path
+    )
     assert after == before
 
 
