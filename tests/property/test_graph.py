@@ -71,7 +71,7 @@ def test_handles_stand_where_applications_stood(
     def visit(application: serve.Application, name: str) -> None:
         assert names.setdefault(id(application), name) == name, "shared applications are one deployment"
         bound = by_name[name]
-        held = [part for part in codec.load_code(blobs[bound.init])] if bound.init else []
+        held = list(codec.load_code(blobs[bound.init])) if bound.init else []
         found = _handles(held)
         assert len(found) == len(children[id(application)])
         assert bound.children == list(dict.fromkeys(found))
