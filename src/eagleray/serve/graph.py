@@ -22,6 +22,7 @@ from eagleray.serve.ingress import is_ingress
 from eagleray.spec.application import ApplicationSpec, BoundDeployment, CodeRef
 from eagleray.spec.options import LoggingConfig
 from eagleray.wire import codec
+from eagleray.wire.unpicklable import SerializationError, find_culprit
 
 logger = logging.getLogger("ray.serve")
 
@@ -133,6 +134,13 @@ class _Builder:
         token = building.set(self)
         try:
             return self._keep(codec.dump_code((application.args, application.kwargs)))
+        except SerializationError as error:
+            named = {f"argument {place}": value for place, value in enumerate(application.args)}
+            named.update({f"argument '{key}'": value for key, value in application.kwargs.items()})
+            reason = find_culprit(named, error.__cause__ or error)
+            raise SerializationError(
+                f"Deployment '{application.deployment.name}': {reason}"
+            ) from error.__cause__
         finally:
             building.reset(token)
             self._children.pop()
