@@ -145,6 +145,22 @@ def test_huge_messages_wait_for_the_one_who_does_not_consume(pair: Pair) -> None
     assert heard.terminal == 1 and pair.is_idle
 
 
+def test_consuming_more_than_was_received_grants_no_more_than_the_window(pair: Pair) -> None:
+    _, stream = pair.call(handler=Heard(consume=False))
+    pair.run()
+    pair.incoming[0].send(b"x" * MAX_CHUNK)
+    pair.run()
+    for _ in range(10):
+        stream.consumed(WINDOW)
+        pair.run()
+        assert stream.flow is not None and stream.flow.granted <= WINDOW
+    sent = 0
+    while pair.incoming[0].writable:
+        pair.incoming[0].send(b"x" * MAX_CHUNK)
+        sent += MAX_CHUNK
+    assert sent <= WINDOW
+
+
 def test_on_writable_comes_once_credit_is_back(pair: Pair) -> None:
     _, stream = pair.call(handler=Heard(consume=False))
     pair.run()
