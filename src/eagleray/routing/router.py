@@ -108,6 +108,7 @@ class Router:
                     on_close=lambda client: self._on_close(client, target),
                     on_room=target.on_room,
                     on_goaway=target.on_goaway,
+                    greeted=True,  # node listens for a replica that has died until it has been reaped
                 )
             except (OSError, EaglerayError) as error:
                 logger.debug("replica %s cannot be reached: %s", target.entry.replica_id, error)

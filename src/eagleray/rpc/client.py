@@ -68,12 +68,14 @@ class Client:
         on_close: Notice | None = None,
         on_room: Notice | None = None,
         on_goaway: Notice | None = None,
+        greeted: bool = False,
     ) -> Client:
         """Connects to `unix:/path` or `tcp:host:port` (which needs the `secret` that the server has).
 
         `on_close` is called once when the connection has ended, also by `close()`; `on_room` and `on_goaway` when the
-        server says so. Over a Unix socket it returns at once, although the server may accept later. Raises OSError,
-        or ProtocolError when the peer is not who it should be.
+        server says so. Over a Unix socket it returns at once, although the server may accept later or never; `greeted`
+        waits until it has said HELLO, as over TCP. Raises OSError, or ProtocolError when the peer is not who it should
+        be or ends the connection before.
         """
         kind, _, rest = address.partition(":")
         if kind == "unix":
@@ -90,12 +92,13 @@ class Client:
         if on_goaway is not None:
             session.on_goaway = lambda: on_goaway(client)
         if kind == "unix":
-            await client._connect_unix(rest)
+            await client._connect_unix(rest, greeted)
         else:
             await client._connect_tcp(rest)
         return client
 
-    async def _connect_unix(self, path: str) -> None:
+    async def _connect_unix(self, path: str, greeted: bool) -> None:
+        ready = self._hello() if greeted else None
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
@@ -112,12 +115,29 @@ class Client:
             sock.close()
             self._abandon()
             raise
+        if ready is not None:
+            await self._greeting(ready)
 
     async def _connect_tcp(self, host_and_port: str) -> None:
         host, _, port = host_and_port.rpartition(":")
-        ready: asyncio.Future[None] = self._loop.create_future()
         # Only the proof makes it a server of ours; nobody gets this client before.
+        ready = self._hello()
         connection = self._connection
+        connection.handshake_required = True
+        try:
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+                transport, _ = await self._loop.create_connection(
+                    lambda: connection, host.strip("[]"), int(port)
+                )
+                transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                await self._greeting(ready)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _hello(self) -> asyncio.Future[None]:
+        """Is done when the server's HELLO has come."""
+        ready: asyncio.Future[None] = self._loop.create_future()
         was_ready = self._session.on_ready
 
         def on_ready() -> None:
@@ -127,14 +147,11 @@ class Client:
                 ready.set_result(None)
 
         self._session.on_ready = on_ready
-        connection.handshake_required = True
+        return ready
+
+    async def _greeting(self, ready: asyncio.Future[None]) -> None:
         try:
-            async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
-                transport, _ = await self._loop.create_connection(
-                    lambda: connection, host.strip("[]"), int(port)
-                )
-                transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await asyncio.wait((ready, connection.lost), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((ready, self._connection.lost), return_when=asyncio.FIRST_COMPLETED)
             if not ready.done():
                 raise ProtocolError(f"no connection to {self.address}: {self._session.reason}")
         except BaseException:

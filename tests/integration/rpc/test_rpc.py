@@ -190,6 +190,40 @@ def test_a_connect_while_nobody_accepts_waits_in_the_backlog(run: Run, directory
     assert os.path.exists(f"{directory}/s")
 
 
+def test_a_greeted_connect_never_succeeds_where_nobody_accepts(run: Run, directory: str) -> None:
+    async def check() -> None:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(f"{directory}/s")
+        sock.listen()
+        dialling = asyncio.ensure_future(Client.connect(f"unix:{directory}/s", greeted=True))
+        await asyncio.wait([dialling], timeout=0.05)
+        assert not dialling.done()
+        sock.close()  # as node does when it has reaped the replica
+        with pytest.raises(ProtocolError):
+            await dialling
+
+    run(check())
+
+
+def test_a_greeted_connect_returns_once_the_server_has_said_hello(run: Run, directory: str) -> None:
+    async def check() -> None:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(f"{directory}/s")
+        sock.listen()
+        dialling = asyncio.ensure_future(Client.connect(f"unix:{directory}/s", greeted=True))
+        server = Server(echo)
+        await server.start(sock)
+        client = await dialling
+        call = Call(client, b"hello")
+        await call.ended()
+        assert call.body == b"hello"
+        client.close()
+        await client.wait_closed()
+        await server.close()
+
+    run(check())
+
+
 def test_the_death_of_the_server_ends_every_call_once(run: Run, directory: str) -> None:
     async def check() -> None:
         ended: list[Client] = []
