@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eagleray.reconcile.instance import LISTED, Instance
-from eagleray.reconcile.target import PROXY_KEY
+from eagleray.reconcile.target import PROXY_KEY, Target
 from eagleray.reconcile.world import Deployment, World
 from eagleray.routing.table import DeploymentEntry, ReplicaEntry, Route, RoutingTable
 
@@ -13,15 +13,17 @@ def replica_address(runtime_dir: str, ref: str) -> str:
 
 
 def routing_table(world: World, version: int, runtime_dir: str) -> RoutingTable:
-    """Only instances in a LISTED state are in it."""
+    """Only instances in a LISTED state are in it. A deployment that goes stays for its callers, without a route."""
     deployments, routes, ingress = {}, [], {}
     for key, deployment in world.deployments.items():
-        target = deployment.target
+        target = deployment.target or deployment.row.stable
         if key == PROXY_KEY or target is None:
             continue
         app = key.partition("#")[0]
-        deployments[key] = _entry(world, key, deployment, runtime_dir)
-        if target.ingress:
+        entry = _entry(world, key, deployment, target, runtime_dir)
+        if deployment.target is not None or entry.replicas:
+            deployments[key] = entry
+        if deployment.target is not None and target.ingress:
             ingress[app] = key
             if target.config.route_prefix is not None:
                 routes.append(Route(prefix=target.config.route_prefix, app=app, deployment=key))
@@ -34,10 +36,10 @@ def routing_table(world: World, version: int, runtime_dir: str) -> RoutingTable:
     )
 
 
-def _entry(world: World, key: str, deployment: Deployment, runtime_dir: str) -> DeploymentEntry:
+def _entry(
+    world: World, key: str, deployment: Deployment, target: Target, runtime_dir: str
+) -> DeploymentEntry:
     app, _, name = key.partition("#")
-    target = deployment.target
-    assert target is not None
     replicas = tuple(
         ReplicaEntry(
             replica_id=instance.row.unique_id,
