@@ -142,7 +142,8 @@ class Worker:
             user, loop, self._slots, self._threads, self._user_loop.bridge.put, self._bridge.put
         )
         user.on_made = self._made
-        return await user.start(args, kwargs, self._user_config, launch.rank)
+        problem = await user.start(args, kwargs, self._user_config, launch.rank)
+        return problem or await user.check_health()  # the first one belongs to the start
 
     def _made(self, instance: Any) -> None:
         self._replica.servable_object = instance

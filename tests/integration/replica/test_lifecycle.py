@@ -178,6 +178,19 @@ class Blocking:
         return "unblocked"
 
 
+class SickFromTheStart(Sick):
+    def __init__(self) -> None:
+        self.sick = True
+
+
+def test_the_first_health_check_belongs_to_the_start() -> None:
+    async def main() -> None:
+        async with replica(SickFromTheStart, expect_error=True) as r:
+            assert "I am sick" in r.ready.error
+
+    asyncio.run(main())
+
+
 def test_health() -> None:
     async def main() -> None:
         async with replica(Sick) as r:
