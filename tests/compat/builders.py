@@ -2,7 +2,6 @@
 
 # No `from __future__ import annotations`: FastAPI and builders read real annotations, as in users' scripts.
 from pydantic import BaseModel
-
 from tests.compat.impl import serve
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.compat.impl import NAME, ON_RAY, Instance, running
 from tests.compat.world import Gate, Journal
 

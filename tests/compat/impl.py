@@ -20,7 +20,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-
 from tests.compat.client import Reply, request
 from tests.compat.world import wait_until
 
@@ -48,7 +47,7 @@ DeploymentHandle = module("handle").DeploymentHandle
 
 
 def differs(key: str) -> pytest.MarkDecorator:
-    """Marks a test that states Eagleray's own behaviour: row `key` of docs/compat.md. On Ray it is reported as xfail."""
+    """Marks a test of what Eagleray does otherwise: row `key` of docs/compat.md. On Ray it is reported as xfail."""
     return pytest.mark.xfail(ON_RAY, reason=f"Eagleray differs from Ray Serve on purpose: {key}", run=False)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from tests.compat.impl import differs, module
 
 config = module("config")
@@ -14,7 +13,12 @@ schema = module("schema")
 
 def test_http_options() -> None:
     options = config.HTTPOptions(host="127.0.0.1", port=9000, root_path="/x", request_timeout_s=3)
-    assert (options.host, options.port, options.root_path, options.request_timeout_s) == ("127.0.0.1", 9000, "/x", 3)
+    assert (options.host, options.port, options.root_path, options.request_timeout_s) == (
+        "127.0.0.1",
+        9000,
+        "/x",
+        3,
+    )
     defaults = config.HTTPOptions()
     assert (defaults.port, defaults.root_path, defaults.request_timeout_s) == (8000, "", None)
 
@@ -72,8 +76,13 @@ def test_logging_config() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"encoding": "XML"}, {"log_level": "info"}, {"log_level": "LOUD"}, {"unknown": 1}]
-    + [{"additional_log_standard_attrs": ["no_such_attribute"]}],
+    [
+        {"encoding": "XML"},
+        {"log_level": "info"},
+        {"log_level": "LOUD"},
+        {"unknown": 1},
+        {"additional_log_standard_attrs": ["no_such_attribute"]},
+    ],
 )
 def test_bad_logging_config_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError):

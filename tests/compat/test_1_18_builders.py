@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.compat.impl import command_line
 
 
@@ -16,6 +15,8 @@ from tests.compat.impl import command_line
         ("tests.compat.builders:untyped", [], ""),
     ],
 )
-def test_the_command_line_runs_applications_and_builders(target: str, arguments: list[str], expected: str) -> None:
+def test_the_command_line_runs_applications_and_builders(
+    target: str, arguments: list[str], expected: str
+) -> None:
     with command_line(target, *arguments) as app:
         assert app.get().text == expected

@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
-
 from tests.compat.impl import App, Instance, differs, exceptions, serve
 from tests.compat.world import Journal
 

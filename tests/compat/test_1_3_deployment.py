@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.compat.impl import differs, serve
 
 
@@ -32,7 +31,9 @@ def test_properties() -> None:
     assert Model.func_or_class.__name__ == "Model"
 
 
-@pytest.mark.parametrize("name", ["name", "num_replicas", "user_config", "max_ongoing_requests", "func_or_class"])
+@pytest.mark.parametrize(
+    "name", ["name", "num_replicas", "user_config", "max_ongoing_requests", "func_or_class"]
+)
 def test_properties_are_read_only(name: str) -> None:
     with pytest.raises(AttributeError):
         setattr(Model, name, 1)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
-
 from tests.compat.impl import DeploymentHandle, Instance, exceptions, serve
 
 
@@ -32,7 +31,9 @@ class Box:
 def test_children_are_handles_wherever_they_are_bound(instance: Instance) -> None:
     @serve.deployment
     class Parent:
-        def __init__(self, first: Any, many: list[Any], *, named: dict[str, Any], box: Any, pair: tuple[Any, Any]):
+        def __init__(
+            self, first: Any, many: list[Any], *, named: dict[str, Any], box: Any, pair: tuple[Any, Any]
+        ):
             self.handles = [first, *many, named["x"], box.inside, *pair]
 
         async def __call__(self) -> tuple[bool, list[int]]:
@@ -43,7 +44,13 @@ def test_children_are_handles_wherever_they_are_bound(instance: Instance) -> Non
         return Adder.options(name=f"adder{number}").bind(number)
 
     app = instance.run(
-        Parent.bind(adder(1), [adder(2), adder(3)], named={"x": adder(4)}, box=Box(adder(5)), pair=(adder(6), adder(7)))
+        Parent.bind(
+            adder(1),
+            [adder(2), adder(3)],
+            named={"x": adder(4)},
+            box=Box(adder(5)),
+            pair=(adder(6), adder(7)),
+        )
     )
     assert app.call() == (True, [1, 2, 3, 4, 5, 6, 7])
 

@@ -6,7 +6,6 @@ import os
 from typing import Any
 
 import pytest
-
 from tests.compat.impl import DeploymentHandle, Instance, differs, exceptions, serve
 
 

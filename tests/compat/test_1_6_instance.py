@@ -8,9 +8,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from tests.compat.client import request
-from tests.compat.impl import DeploymentHandle, differs, exceptions, free_port, module, prepare, running, serve
+from tests.compat.impl import (
+    DeploymentHandle,
+    differs,
+    exceptions,
+    free_port,
+    module,
+    prepare,
+    running,
+    serve,
+)
 from tests.compat.world import wait_until
 
 config = module("config")

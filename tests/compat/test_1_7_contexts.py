@@ -7,7 +7,6 @@ import uuid
 from typing import Any
 
 import pytest
-
 from tests.compat.impl import App, Instance, exceptions, module, serve
 
 current_request = module("context")._get_serve_request_context

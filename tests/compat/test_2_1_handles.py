@@ -8,7 +8,6 @@ import threading
 from typing import Any
 
 import pytest
-
 from tests.compat.impl import App, DeploymentHandle, Instance, exceptions, serve
 
 

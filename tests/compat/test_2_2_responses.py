@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-
 from tests.compat.impl import App, Instance, exceptions, serve
 from tests.compat.world import Gate, Journal
 

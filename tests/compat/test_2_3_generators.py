@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-
 from tests.compat.impl import App, Instance, serve
 from tests.compat.world import Gate, Journal
 

@@ -7,7 +7,6 @@ import threading
 from typing import Any
 
 import pytest
-
 from tests.compat.impl import App, Instance, differs, exceptions, serve
 
 
@@ -131,7 +130,8 @@ def test_a_call_that_waits_fails_when_its_application_is_deleted(instance: Insta
             gate.passed_sync()
 
     [handle] = serve.run_many(
-        [serve.RunTarget(Slow.bind(), name="vanishing", route_prefix=None)], wait_for_applications_running=False
+        [serve.RunTarget(Slow.bind(), name="vanishing", route_prefix=None)],
+        wait_for_applications_running=False,
     )
     response = handle.remote()
     gate.open()

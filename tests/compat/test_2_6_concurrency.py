@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from tests.compat.impl import Instance, differs, exceptions, serve
 from tests.compat.world import Gate, Journal, wait_until
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from starlette.requests import Request
-
 from tests.compat.client import RawConnection
 from tests.compat.impl import App, Instance, serve
 

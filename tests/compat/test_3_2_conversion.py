@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
-
 from tests.compat.impl import App, Instance, differs, serve
 
 

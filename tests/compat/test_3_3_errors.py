@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from starlette.requests import Request
-
 from tests.compat.client import Reply
 from tests.compat.impl import App, Instance, differs, exceptions, running, serve
 from tests.compat.world import Gate, Journal, wait_until

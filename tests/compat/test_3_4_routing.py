@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from starlette.requests import Request
-
 from tests.compat.impl import Instance, running, serve
 
 
@@ -26,7 +25,10 @@ PREFIXES = {"root": "/", "a": "/a", "ab": "/a/b", "other": "/ab"}
 @pytest.fixture(scope="module")
 def routed(instance: Instance) -> Instance:
     serve.run_many(
-        [serve.RunTarget(Where.bind(name), name=name, route_prefix=prefix) for name, prefix in PREFIXES.items()]
+        [
+            serve.RunTarget(Where.bind(name), name=name, route_prefix=prefix)
+            for name, prefix in PREFIXES.items()
+        ]
     )
     return instance
 

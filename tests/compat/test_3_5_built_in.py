@@ -26,7 +26,9 @@ def test_one_life_of_the_built_in_endpoints() -> None:
         wait_until(lambda: instance.get("/-/routes").json() == {"/one": "one"}, "the route")
 
         serve.run(hello.bind(), name="two", route_prefix="/")
-        wait_until(lambda: instance.get("/-/routes").json() == {"/one": "one", "/": "two"}, "the second route")
+        wait_until(
+            lambda: instance.get("/-/routes").json() == {"/one": "one", "/": "two"}, "the second route"
+        )
         assert instance.get("/-/healthz").text == "success"
         assert "application/json" in instance.get("/-/routes").headers["content-type"]
 

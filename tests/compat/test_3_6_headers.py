@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-
 from tests.compat.client import RawConnection
 from tests.compat.impl import App, Instance, differs, module, serve
 

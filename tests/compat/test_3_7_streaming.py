@@ -10,7 +10,6 @@ import pytest
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
-
 from tests.compat.client import RawConnection
 from tests.compat.impl import App, Instance, serve
 from tests.compat.world import Gate, Journal
@@ -102,14 +101,18 @@ def test_the_first_chunk_comes_before_the_last_is_made(
         assert b"last" in raw.read_to_end()
 
 
-def test_a_disconnect_cancels_the_handler(streams: App, instance: Instance, gate: Gate, journal: Journal) -> None:
+def test_a_disconnect_cancels_the_handler(
+    streams: App, instance: Instance, gate: Gate, journal: Journal
+) -> None:
     with RawConnection(instance.port) as raw:
         raw.send(ask("wait", gate, journal))
         journal.wait_for("in")
     journal.wait_for("cancelled")
 
 
-def test_a_disconnect_cancels_child_calls(streams: App, instance: Instance, gate: Gate, journal: Journal) -> None:
+def test_a_disconnect_cancels_child_calls(
+    streams: App, instance: Instance, gate: Gate, journal: Journal
+) -> None:
     with RawConnection(instance.port) as raw:
         raw.send(ask("child", gate, journal))
         journal.wait_for("child in")

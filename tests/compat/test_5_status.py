@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from tests.compat.impl import Instance, differs, serve
 from tests.compat.world import Gate, wait_until
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from tests.compat.impl import App, Instance, differs, serve
 from tests.compat.world import Gate, Journal, wait_until
 
@@ -21,7 +20,9 @@ class Load:
         self.failures: list[str] = []
         self.answers: list[str] = []
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(call,)) for call in (self._http, self._handle)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(call,)) for call in (self._http, self._handle)
+        ]
 
     def __enter__(self) -> Load:
         for thread in self._threads:
@@ -185,7 +186,9 @@ def test_three_failed_health_checks_replace_a_replica(
     assert journal.count("failed") >= 3
 
 
-def test_a_health_check_that_fails_twice_is_forgiven(instance: Instance, gate: Gate, journal: Journal) -> None:
+def test_a_health_check_that_fails_twice_is_forgiven(
+    instance: Instance, gate: Gate, journal: Journal
+) -> None:
     @serve.deployment(health_check_period_s=0.2)
     class Model:
         def __init__(self) -> None:
@@ -208,7 +211,9 @@ def test_a_health_check_that_fails_twice_is_forgiven(instance: Instance, gate: G
     assert app.status().status == "RUNNING"
 
 
-def test_a_hanging_health_check_replaces_a_replica(instance: Instance, new_gate: Any, journal: Journal) -> None:
+def test_a_hanging_health_check_replaces_a_replica(
+    instance: Instance, new_gate: Any, journal: Journal
+) -> None:
     gate, never = new_gate(), new_gate()
 
     @serve.deployment(health_check_period_s=0.1, health_check_timeout_s=0.2, graceful_shutdown_timeout_s=0.2)
