@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 from tests.contract.engine.rig import ROOT, Rig, rig
-from tests.processes import descendants, still_alive, wait_gone, wait_until
+from tests.processes import descendants, kill, still_alive, wait_gone, wait_until
 
 GONE_WITHIN_S = 2.0
 
@@ -31,7 +31,8 @@ class Scene(Rig):
         self.daemon_pid = 0
 
     def everything(self) -> set[int]:
-        return {self.node_pid, self.subprocess_pid, self.daemon_pid, *descendants(self.node_pid)}
+        left = {self.subprocess_pid, self.daemon_pid} - {0}
+        return left | {self.node_pid, *descendants(self.node_pid)}
 
     async def populate(self, *payloads: bytes) -> None:
         async with self.attach() as engine:
@@ -57,19 +58,16 @@ def scene(*arguments: str, payloads: tuple[bytes, ...] = (b"", b"")) -> Iterator
     )
     assert driver.stdout is not None
     pid, runtime_dir, logs_dir = driver.stdout.readline().split()
+    at_start = descendants(driver.pid)
     the_scene = Scene(driver, int(pid), runtime_dir, logs_dir)
     try:
         asyncio.run(the_scene.populate(*payloads))
         yield the_scene
     finally:
         the_scene.let_go()
-        for left in still_alive(the_scene.everything() - {0}):
-            os.kill(left, signal.SIGKILL)
-        try:
-            os.killpg(driver.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        driver.kill()
         driver.wait()
+        kill(the_scene.everything() | at_start)
         driver.stdout.close()
         shutil.rmtree(home, ignore_errors=True)
 
