@@ -100,4 +100,8 @@ def _finish(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
     loop.run_until_complete(loop.shutdown_asyncgens())
     asyncio.set_event_loop(None)
+    # Closing the loop restores SIGTERM's default, under which a second one would spoil an orderly exit code.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     loop.close()
+    signal.signal(signal.SIGTERM, ignore_signal)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
