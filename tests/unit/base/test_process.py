@@ -51,6 +51,7 @@ async def main():
 
 run_child(child, main)
 print("returned", flush=True)
+os._exit(0)
 """
 
 
