@@ -136,13 +136,34 @@ def command_line(target: str, *arguments: str) -> Iterator[App]:
         command = [sys.executable, "-m", "ray.serve.scripts", "run", "--address", "auto", target, *arguments]
     else:
         command = [sys.executable, "-m", "eagleray.cli", "run", "--port", str(port), target, *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     app = App(Instance(port), "default", "/", None)
     try:
-        wait_until(lambda: process.poll() is not None or app.answers(), f"{target} to answer")
+        with _until_interrupted(command, app):
+            yield app
+    finally:
+        serve.shutdown()
+
+
+@contextmanager
+def script(module_name: str) -> Iterator[tuple[App, list[str]]]:
+    """Runs a script, which gets a port, until Ctrl-C; the list has its output when the block has ended."""
+    port = free_port()
+    app = App(Instance(port), "default", "/", None)
+    output: list[str] = []
+    with _until_interrupted([sys.executable, "-m", module_name, str(port)], app, output):
+        yield app, output
+
+
+@contextmanager
+def _until_interrupted(command: list[str], app: App, output: list[str] | None = None) -> Iterator[None]:
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        wait_until(lambda: process.poll() is not None or app.answers(), f"{command} to answer")
         assert process.poll() is None, f"{command} ended by itself"
-        yield app
+        yield
     finally:
         process.send_signal(signal.SIGINT)
-        print(process.communicate()[0].decode())
-        serve.shutdown()
+        text = process.communicate()[0]
+        print(text)
+        if output is not None:
+            output += [*text.splitlines(), f"exit code {process.returncode}"]

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import pytest
-from tests.compat.impl import DeploymentHandle, Instance, differs, exceptions, serve
+from tests.compat.impl import DeploymentHandle, Instance, differs, exceptions, script, serve
 
 
 @serve.deployment
@@ -150,3 +150,10 @@ def test_run_target_has_the_defaults_of_run() -> None:
     assert (target.name, target.route_prefix, target.logging_config) == ("default", "/", None)
     with pytest.raises(AttributeError):
         target.name = "other"
+
+
+def test_a_blocking_run_ends_with_ctrl_c() -> None:
+    with script("tests.compat.blocking") as (app, output):
+        assert app.get().text == "hello from __main__"
+    assert "interrupted" in output
+    assert output[-1] == "exit code 0"
