@@ -31,17 +31,33 @@ def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     defaults = Settings()
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures Eagleray beside its peers.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measures Eagleray beside its peers."
+    )
     parser.add_argument("--scenarios", type=_names(SCENARIOS), help=f"some of {','.join(SCENARIOS)}")
     parser.add_argument("--systems", type=_names(SYSTEMS), help=f"some of {','.join(SYSTEMS)}")
-    parser.add_argument("--duration", type=float, metavar="S", help=f"a window (default {defaults.duration_s:g})")
-    parser.add_argument("--warm-up", type=float, metavar="S", help=f"before it (default {defaults.warm_up_s:g})")
+    parser.add_argument(
+        "--duration", type=float, metavar="S", help=f"a window (default {defaults.duration_s:g})"
+    )
+    parser.add_argument(
+        "--warm-up", type=float, metavar="S", help=f"before it (default {defaults.warm_up_s:g})"
+    )
     parser.add_argument("--idle", type=float, metavar="S", help=f"idle watch (default {defaults.idle_s:g})")
-    parser.add_argument("--reps", type=int, metavar="N", help=f"(default {defaults.repetitions}; {pair.PAIRS} pairs)")
-    parser.add_argument("--quick", action="store_true", help="does everything run? 1 s windows, once, nothing written")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where results go, instead of bench/results")
-    parser.add_argument("--pair", nargs=2, type=Path, metavar=("OLD", "NEW"), help="compare two checkouts of Eagleray")
-    parser.add_argument("--table", action="store_true", help="only write bench/README.md from bench/results again")
+    parser.add_argument(
+        "--reps", type=int, metavar="N", help=f"(default {defaults.repetitions}; {pair.PAIRS} pairs)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="does everything run? 1 s windows, once, nothing written"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="where results go, instead of bench/results"
+    )
+    parser.add_argument(
+        "--pair", nargs=2, type=Path, metavar=("OLD", "NEW"), help="compare two checkouts of Eagleray"
+    )
+    parser.add_argument(
+        "--table", action="store_true", help="only write bench/README.md from bench/results again"
+    )
     return parser.parse_args(arguments)
 
 
@@ -65,9 +81,15 @@ def compare(options: argparse.Namespace, settings: Settings) -> int:
     scenarios = [SCENARIOS[name] for name in options.scenarios or SCENARIOS]
     environments.ensure(old.environment)
     seconds = runner.estimate_s([(scenario, [old, new]) for scenario in scenarios], settings)
-    print(f"{settings.repetitions} pairs of {len(scenarios)} scenarios: about {seconds / 60:.0f} minutes", flush=True)
+    print(
+        f"{settings.repetitions} pairs of {len(scenarios)} scenarios: about {seconds / 60:.0f} minutes",
+        flush=True,
+    )
     for scenario in scenarios:
-        print(pair.table(scenario.name, scenario.metrics, pair.measure(scenario, old, new, settings)), flush=True)
+        print(
+            pair.table(scenario.name, scenario.metrics, pair.measure(scenario, old, new, settings)),
+            flush=True,
+        )
     return 0
 
 
@@ -82,10 +104,15 @@ def measure(options: argparse.Namespace, settings: Settings) -> int:
     for environment in sorted({system.environment for _, systems in plan for system in systems}):
         environments.ensure(environment)
     seconds = runner.estimate_s(plan, settings)
-    print(f"plan: {', '.join(scenario.name for scenario, _ in plan)}: about {seconds / 60:.0f} minutes", flush=True)
+    print(
+        f"plan: {', '.join(scenario.name for scenario, _ in plan)}: about {seconds / 60:.0f} minutes",
+        flush=True,
+    )
     description = machine.describe(environments.ROOT)
     if description["busy_share_before"] > machine.BUSY_SHARE:
-        print(f"warning: {description['busy_share_before']:.0%} of this machine's CPU is busy with something else")
+        print(
+            f"warning: {description['busy_share_before']:.0%} of this machine's CPU is busy with something else"
+        )
     full = not options.quick and not options.systems
     folder = options.output or (results.FOLDER if full else None)
     failed = False

@@ -43,7 +43,9 @@ def revision(root: Path) -> str:
         ).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "src", "bench/apps", "bench/systems")
+        changed = git(
+            "status", "--porcelain", "--untracked-files=no", "--", "src", "bench/apps", "bench/systems"
+        )
         return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -45,7 +45,9 @@ def _head(kind: str) -> CallHead:
     if kind == "http":
         http = HttpHead("GET", "/", b"/", b"", _HEADERS, client=("127.0.0.1", 1), server=("127.0.0.1", 8000))
         return CallHead(CallKind.HTTP, request_id="r" * 36, app="default", route="/", http=http)
-    return CallHead(CallKind.PYTHON, "method" if kind == "handle" else "sync", request_id="r" * 36, app="default")
+    return CallHead(
+        CallKind.PYTHON, "method" if kind == "handle" else "sync", request_id="r" * 36, app="default"
+    )
 
 
 class Driver(CallHandler):
@@ -95,7 +97,9 @@ async def _drive(address: str, pid: int, outstanding: int, calls: int) -> None:
             if measured:
                 wall = time.perf_counter() - start
                 cost = (_cpu_s(pid) - cpu) / calls
-                print(f"{kind:7} {outstanding:4} outstanding: {cost * 1e6:6.1f} us CPU, {calls / wall:8.0f} calls/s")
+                print(
+                    f"{kind:7} {outstanding:4} outstanding: {cost * 1e6:6.1f} us CPU, {calls / wall:8.0f} calls/s"
+                )
     client.close()
 
 

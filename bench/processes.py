@@ -132,6 +132,12 @@ def end_all(root: int, grace_s: float) -> list[str]:
 
 def _command(pid: int) -> str:
     try:
-        return (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:100]
+        return (
+            (PROC / str(pid) / "cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode(errors="replace")
+            .strip()[:100]
+        )
     except OSError:
         return "?"

@@ -42,7 +42,8 @@ class Result:
     def to_json(self) -> str:
         metrics = {metric for found in self.repetitions.values() for one in found for metric in one}
         medians = {
-            system: {metric: self.median(system, metric) for metric in sorted(metrics)} for system in self.repetitions
+            system: {metric: self.median(system, metric) for metric in sorted(metrics)}
+            for system in self.repetitions
         }
         return json.dumps({**self.__dict__, "medians": medians}, indent=1) + "\n"
 

@@ -25,7 +25,9 @@ def order(systems: list[System], repetition: int) -> list[System]:
 def estimate_s(plan: Iterable[tuple[Scenario, list[System]]], settings: Settings) -> float:
     """About how long the plan takes."""
     return sum(
-        scenario.seconds(system, settings) * settings.repetitions for scenario, systems in plan for system in systems
+        scenario.seconds(system, settings) * settings.repetitions
+        for scenario, systems in plan
+        for system in systems
     )
 
 

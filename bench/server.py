@@ -147,7 +147,9 @@ def stop(server: Server) -> None:
     try:
         server.process.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        warnings.warn(LeftBehind(f"{server.system.name} ran on {STOP_TIMEOUT_S:.0f} s after SIGTERM"), stacklevel=2)
+        warnings.warn(
+            LeftBehind(f"{server.system.name} ran on {STOP_TIMEOUT_S:.0f} s after SIGTERM"), stacklevel=2
+        )
         server.process.kill()
         server.process.wait()
         processes.end_all(os.getpid(), 0.0)

@@ -42,7 +42,9 @@ def goals_table(results: Mapping[str, Result]) -> str:
     """One line for each promise; a ratio is our median over the peer's."""
     lines = ["| | first | goal |", "|---|---|---|"]
     for goal in GOALS:
-        first, later = ("<br>".join(_check(check, results) for check in checks) for checks in (goal.first, goal.goal))
+        first, later = (
+            "<br>".join(_check(check, results) for check in checks) for checks in (goal.first, goal.goal)
+        )
         lines.append(f"| {goal.title} | {first} | {later} |")
     return "\n".join(lines)
 

@@ -16,7 +16,10 @@ class Chain:
     name = "chain"
     systems = OTHERS
     metrics = (
-        *(Metric(f"n{depth}_p50_ms", f"chain of {depth}, 1 connection: p50", "ms", False) for depth in DEPTHS),
+        *(
+            Metric(f"n{depth}_p50_ms", f"chain of {depth}, 1 connection: p50", "ms", False)
+            for depth in DEPTHS
+        ),
         Metric("hop_ms", "added p50 per hop", "ms", False),
         Metric("n2_c32_rps", "chain of 2, 32 connections", "req/s", True),
     )

@@ -25,7 +25,11 @@ class Handle:
         with serving(system, Workload("handle")) as server:
             one = self._call(server, 1, settings)
             many = self._call(server, 100, settings)
-        return {"o1_p50_ms": one["p50_ms"], "o1_p99_ms": one["p99_ms"], "o100_cps": many["calls"] / many["seconds"]}
+        return {
+            "o1_p50_ms": one["p50_ms"],
+            "o1_p99_ms": one["p99_ms"],
+            "o100_cps": many["calls"] / many["seconds"],
+        }
 
     def _call(self, server: Server, outstanding: int, settings: Settings) -> dict[str, float]:
         if settings.warm_up_s:

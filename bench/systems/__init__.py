@@ -9,5 +9,6 @@ from bench.systems.ray import RayDefault, RayTuned
 from bench.systems.uvicorn import Uvicorn, UvicornFastAPI
 
 SYSTEMS: dict[str, System] = {
-    system.name: system for system in (Uvicorn(), UvicornFastAPI(), Mosec(), RayDefault(), RayTuned(), Eagleray())
+    system.name: system
+    for system in (Uvicorn(), UvicornFastAPI(), Mosec(), RayDefault(), RayTuned(), Eagleray())
 }

@@ -25,7 +25,12 @@ class Eagleray:
             program = [executable("eagleray", "python"), str(APPS / "driver.py"), "noop", "1", str(port)]
             return Launch(program, environment, driver=True)
         options = ["--host", "127.0.0.1", "--port", str(port), "--app-dir", str(APPS)]
-        command = [executable("eagleray", "eagleray"), "run", f"serving:{workload.name}", f"depth={workload.depth}"]
+        command = [
+            executable("eagleray", "eagleray"),
+            "run",
+            f"serving:{workload.name}",
+            f"depth={workload.depth}",
+        ]
         return Launch([*command, *options], environment)
 
     def request(self, workload: Workload, size: int) -> Request:

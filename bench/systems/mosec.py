@@ -20,8 +20,22 @@ class Mosec:
     def launch(self, workload: Workload, port: int, temp_dir: Path) -> Launch | None:
         if workload.name == "handle":
             return None
-        program = [executable("mosec", "python"), str(APPS / "mosec_app.py"), workload.name, str(workload.depth)]
-        options = ["--address", "127.0.0.1", "--port", str(port), "--log-level", "warning", "--timeout", "10000"]
+        program = [
+            executable("mosec", "python"),
+            str(APPS / "mosec_app.py"),
+            workload.name,
+            str(workload.depth),
+        ]
+        options = [
+            "--address",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--log-level",
+            "warning",
+            "--timeout",
+            "10000",
+        ]
         return Launch([*program, *options])
 
     def request(self, workload: Workload, size: int) -> Request:

@@ -20,7 +20,13 @@ class RayDefault:
 
     def launch(self, workload: Workload, port: int, temp_dir: Path) -> Launch | None:
         application = "noop" if workload.name == "handle" else workload.name
-        program = [executable("ray", "python"), str(APPS / "driver.py"), application, str(workload.depth), str(port)]
+        program = [
+            executable("ray", "python"),
+            str(APPS / "driver.py"),
+            application,
+            str(workload.depth),
+            str(port),
+        ]
         environment = {
             "SERVE_IMPL": "ray",
             "RAY_USAGE_STATS_ENABLED": "0",

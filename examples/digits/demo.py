@@ -17,9 +17,9 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from train import split, train  # noqa: E402
+from train import split, train
 
-from eagleray import serve  # noqa: E402
+from eagleray import serve
 
 CONNECTIONS = 8
 ENOUGH = 0.95

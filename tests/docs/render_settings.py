@@ -61,7 +61,9 @@ def render() -> str:
         default = "required" if field.is_required() else f"`{field.default!r}`"
         if name == "ray_actor_options":
             default = "1 CPU"
-        rows.append(f"| `{name}` | {default} | {extra.get('unit', '')} | {extra.get('effect', 'restart')} |\n")
+        rows.append(
+            f"| `{name}` | {default} | {extra.get('unit', '')} | {extra.get('effect', 'restart')} |\n"
+        )
     return "".join(rows)
 
 
@@ -71,7 +73,11 @@ def _field_docs(cls: type) -> dict[str, str]:
     assert isinstance(body, ast.ClassDef)
     found = {}
     for field, doc in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(doc, ast.Expr)
+            and isinstance(doc.value, ast.Constant)
+        ):
             assert isinstance(field.target, ast.Name)
             found[field.target.id] = " ".join(str(doc.value.value).split())
     return found

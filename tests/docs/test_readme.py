@@ -11,7 +11,6 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +35,10 @@ def ask(port: int, path: str) -> bytes:
 
 @pytest.mark.parametrize(
     ("program", "path", "answer"),
-    [(PROGRAMS[0], "/?name=you", b"Hello you!"), (PROGRAMS[1], "/?text=four", json.dumps({"length": 4}).encode())],
+    [
+        (PROGRAMS[0], "/?name=you", b"Hello you!"),
+        (PROGRAMS[1], "/?text=four", json.dumps({"length": 4}).encode()),
+    ],
     ids=["first screen", "composition"],
 )
 def test_readme_programs_answer(tmp_path: Path, program: str, path: str, answer: bytes) -> None:

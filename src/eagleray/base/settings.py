@@ -27,12 +27,18 @@ class Settings:
     http_host: str = _setting("127.0.0.1", "Address of the HTTP proxy where HTTPOptions names none.")
     http_port: int = _setting(8000, "Port of the HTTP proxy where HTTPOptions names none.")
     log_level: str = _setting("INFO", "Level of components and deployments without a logging_config.")
-    state_home: str = _setting("", "Directory of sessions (state and logs); XDG_STATE_HOME/eagleray otherwise.")
-    runtime_home: str = _setting("", "Directory of sockets; XDG_RUNTIME_DIR/eagleray or a private one otherwise.")
+    state_home: str = _setting(
+        "", "Directory of sessions (state and logs); XDG_STATE_HOME/eagleray otherwise."
+    )
+    runtime_home: str = _setting(
+        "", "Directory of sockets; XDG_RUNTIME_DIR/eagleray or a private one otherwise."
+    )
     runtime_dir: str = _setting("", "The running instance that this process belongs to; set in children.")
     keep_sessions: int = _setting(10, "Sessions whose state and logs are kept.")
     num_gpus: int = _setting(-1, "Number of GPUs to account for, -1: those that are found.")
-    run_sync_in_threadpool: bool = _setting(True, "Sync methods run in a thread pool; 0: on the user's event loop.")
+    run_sync_in_threadpool: bool = _setting(
+        True, "Sync methods run in a thread pool; 0: on the user's event loop."
+    )
     log_client_address: bool = _setting(False, "The access log names the client's address.")
 
     @classmethod

@@ -32,14 +32,21 @@ def _check_import_path(path: str) -> str:
         module, _, attribute = path.rpartition(".")
     if not module or not attribute or ":" in attribute:
         hint = f" Is it the file? Then write '{Path(path).stem}:app'." if path.endswith(".py") else ""
-        raise click.UsageError(f"'{path}' is no import path: expected 'module:attribute', for example 'hello:app'.{hint}")
+        raise click.UsageError(
+            f"'{path}' is no import path: expected 'module:attribute', for example 'hello:app'.{hint}"
+        )
     return path
 
 
 def _check_prefix(prefix: str) -> str | None:
     if prefix.lower() in ("none", ""):
         return None
-    if not prefix.startswith("/") or (prefix.endswith("/") and prefix != "/") or "{" in prefix or "}" in prefix:
+    if (
+        not prefix.startswith("/")
+        or (prefix.endswith("/") and prefix != "/")
+        or "{" in prefix
+        or "}" in prefix
+    ):
         raise click.UsageError(
             f"--route-prefix '{prefix}' must start with '/', may not end with '/' (unless it is '/') and may not "
             f"contain '{{' or '}}'."
@@ -50,12 +57,20 @@ def _check_prefix(prefix: str) -> str | None:
 @click.command()
 @click.argument("import_path")
 @click.argument("arguments", nargs=-1)
-@click.option("-d", "--app-dir", default=".", show_default=True, help="Directory to import the application from.")
+@click.option(
+    "-d", "--app-dir", default=".", show_default=True, help="Directory to import the application from."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that the HTTP proxy binds.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
-@click.option("--route-prefix", default="/", show_default=True, help="Path under which it is served; 'none': no HTTP.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free port."
+)
+@click.option(
+    "--route-prefix", default="/", show_default=True, help="Path under which it is served; 'none': no HTTP."
+)
 @click.option("--name", default="default", show_default=True, help="Name of the application.")
-@click.option("-r", "--reload", is_flag=True, help="Watch --app-dir; a change restarts the deployments it concerns.")
+@click.option(
+    "-r", "--reload", is_flag=True, help="Watch --app-dir; a change restarts the deployments it concerns."
+)
 def run(
     import_path: str,
     arguments: tuple[str, ...],

@@ -24,7 +24,9 @@ def encode_frame(message: NodeCommand | NodeEvent) -> bytes:
     """Raises ProtocolError when the message is larger than a frame may be."""
     body = _encoder.encode(message)
     if len(body) > MAX_FRAME_BYTES:
-        raise ProtocolError(f"A node frame of {len(body)} bytes exceeds the limit of {MAX_FRAME_BYTES} bytes.")
+        raise ProtocolError(
+            f"A node frame of {len(body)} bytes exceeds the limit of {MAX_FRAME_BYTES} bytes."
+        )
     return len(body).to_bytes(4, "little") + body
 
 

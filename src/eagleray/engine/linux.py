@@ -13,6 +13,13 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _M_ARENA_MAX = -8
+_M_MMAP_THRESHOLD = -3
+_M_TRIM_THRESHOLD = -1
+
+_MMAP_THRESHOLD_BYTES = 16 << 20
+"""Allocations from here on are mapped one by one: a body of 10 MB still comes from the heap."""
+_RESERVE_BYTES = 24 << 20
+"""Free heap that a process keeps, well below the 64 MB that a slow client may cost."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -39,15 +46,18 @@ def set_process_name(name: str) -> None:
     _prctl(_PR_SET_NAME, name.encode()[:15])
 
 
-def limit_malloc_arenas(count: int) -> None:
-    """Keeps glibc from making an arena per thread, each of which would hold on to freed memory.
+def tune_malloc() -> None:
+    """Makes glibc keep what big bodies need, and not more: few arenas, no mapping per chunk, a bounded reserve.
 
-    The same as MALLOC_ARENA_MAX, but it does not leak into the environment of the user's subprocesses. A C library
-    without mallopt has no arenas to limit.
+    By default every chunk of a body is mapped, faulted in page by page and unmapped again, which took 80 % of a
+    proxy's time in a 10 MB echo. mallopt does not leak into the environment of the user's subprocesses, as
+    MALLOC_* variables would. A C library without it has nothing to tune.
     """
     mallopt = getattr(_libc, "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_ARENA_MAX, count)
+        mallopt(_M_ARENA_MAX, 2)
+        mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _RESERVE_BYTES)
 
 
 def children_of(pid: int) -> list[int]:
@@ -56,7 +66,9 @@ def children_of(pid: int) -> list[int]:
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
             return [int(word) for word in file.read().split()]
     except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
-        return [child for child in map(int, filter(str.isdigit, os.listdir("/proc"))) if _parent_of(child) == pid]
+        return [
+            child for child in map(int, filter(str.isdigit, os.listdir("/proc"))) if _parent_of(child) == pid
+        ]
 
 
 def _parent_of(pid: int) -> int:

@@ -32,9 +32,9 @@ from eagleray.engine.channel import Channel
 from eagleray.engine.linux import (
     become_subreaper,
     count_threads,
-    limit_malloc_arenas,
     open_fds,
     set_process_name,
+    tune_malloc,
 )
 from eagleray.engine.listeners import TcpListeners, listen_unix, unlink_socket
 from eagleray.engine.nursery import Nursery
@@ -213,7 +213,9 @@ class Node:
 
     def _on_channel_lost(self, reason: str) -> None:
         self._channel = None
-        log.warning("The controller's channel is lost (%s); it is killed, if it has not died already.", reason)
+        log.warning(
+            "The controller's channel is lost (%s); it is killed, if it has not died already.", reason
+        )
         self._nursery.signal(CONTROLLER_REF, signal.SIGKILL)
 
     def _drop_channel(self) -> None:
@@ -310,7 +312,7 @@ def _supervise() -> Birth | None:
     gc.disable()  # collections would only tear the pages that children are to share
     config = decode(sys.stdin.buffer.read(), NodeConfig)
     set_process_name("er:node")
-    limit_malloc_arenas(2)
+    tune_malloc()
     _raise_fd_limit()
     control = _control_listener(config)
     before = open_fds()

@@ -57,7 +57,9 @@ class Nursery:
     ) -> Started:
         """Raises EngineError in node, and Forked in the child. The caller closes what only the child needs."""
         if request.cwd and not os.path.isdir(request.cwd):
-            raise EngineError("internal", f"Working directory '{request.cwd}' of '{request.ref}' does not exist.")
+            raise EngineError(
+                "internal", f"Working directory '{request.cwd}' of '{request.ref}' does not exist."
+            )
         log_path = request.log_path or os.path.join(self._logs_dir, _file_name(request.ref))
         child = Child(
             ref=request.ref,

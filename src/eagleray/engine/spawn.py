@@ -64,7 +64,9 @@ class NodeProcess:
     async def wait_ready(self) -> None:
         """Returns when `controller_address` takes connects, which is at once; raises EngineError when node is dead."""
         if not self.is_alive():
-            raise EngineError("closed", f"node has ended with status {self._process.returncode}: {self.last_words()}")
+            raise EngineError(
+                "closed", f"node has ended with status {self._process.returncode}: {self.last_words()}"
+            )
 
     async def wait(self) -> int:
         """Waits for node's end; its exit code, or minus the signal. May be cancelled."""
@@ -84,7 +86,9 @@ class NodeProcess:
     def last_words(self) -> str:
         """The end of node's log, to be shown when it has died."""
         try:
-            with open(os.path.join(self.config.logs_dir, "node.log"), encoding="utf-8", errors="replace") as log:
+            with open(
+                os.path.join(self.config.logs_dir, "node.log"), encoding="utf-8", errors="replace"
+            ) as log:
                 return log.read()[-2000:].strip()
         except OSError:
             return ""
@@ -102,7 +106,9 @@ class NodeProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        if os.path.isdir(self.config.runtime_dir):  # node was killed: its children have died with it, theirs have not
+        if os.path.isdir(
+            self.config.runtime_dir
+        ):  # node was killed: its children have died with it, theirs have not
             kill_by_environment("EAGLERAY_RUNTIME_DIR", self.config.runtime_dir)
             remove_tree(self.config.runtime_dir)
 

@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 from eagleray.base.errors import DeploymentUnavailableError, EaglerayError
 from eagleray.base.ids import DeploymentID
-from eagleray.rpc.client import Client
 from eagleray.routing import admission
 from eagleray.routing.call import DONE, QUEUED, SENT, RoutedCall
 from eagleray.routing.policies import power_of_two
 from eagleray.routing.table import DeploymentEntry, ReplicaEntry
+from eagleray.rpc.client import Client
 
 
 class Target:

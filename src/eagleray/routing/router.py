@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable
 
 from eagleray.base.errors import EaglerayError, NotRunningError
 from eagleray.base.tasks import Tasks
-from eagleray.rpc.client import Client
 from eagleray.routing.call import RoutedCall
 from eagleray.routing.pool import Pool, Target
 from eagleray.routing.table import RouteMatcher, RoutingTable
+from eagleray.rpc.client import Client
 
 logger = logging.getLogger("eagleray.routing")
 

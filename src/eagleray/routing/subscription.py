@@ -15,10 +15,10 @@ import msgspec
 from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import new_unique_id
 from eagleray.base.tasks import Tasks
-from eagleray.rpc.client import Client
-from eagleray.wire.control import Ack, Empty, Watch
 from eagleray.routing.router import Router
 from eagleray.routing.table import decode_table
+from eagleray.rpc.client import Client
+from eagleray.wire.control import Ack, Empty, Watch
 
 logger = logging.getLogger("eagleray.routing")
 

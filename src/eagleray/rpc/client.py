@@ -25,7 +25,7 @@ from eagleray.base.errors import (
     RequestCancelledError,
     RequestTimeoutError,
 )
-from eagleray.rpc.connection import HANDSHAKE_TIMEOUT_S, Connection, is_same_user
+from eagleray.rpc.connection import HANDSHAKE_TIMEOUT_S, Connection, is_same_user, widen
 from eagleray.wire.control import Message, decode, encode
 from eagleray.wire.handshake import NONCE_SIZE, Handshake
 from eagleray.wire.messages import DRAINING, CallHead, CallKind, ErrorHead, ReplyHead
@@ -102,6 +102,7 @@ class Client:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
+            widen(sock)
             while True:
                 try:
                     sock.connect(path)

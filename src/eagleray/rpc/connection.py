@@ -27,6 +27,10 @@ _HIGH_WATER, _LOW_WATER = 512 * 1024, 128 * 1024
 """Bytes in the transport at which streams pause and go on; two chunks, so that one slow reader costs little memory."""
 
 
+_SEND_BUFFER_BYTES = 1 << 20
+"""As much as the window of a stream; the kernel may grant less."""
+
+
 class Connection(asyncio.Protocol):
     """Carries one session, which it is given by `attach` before the transport comes.
 
@@ -185,6 +189,11 @@ class Connection(asyncio.Protocol):
     async def wait_closed(self) -> None:
         """Returns once the socket is closed."""
         await asyncio.shield(self.lost)
+
+
+def widen(sock: socket.socket) -> None:
+    """Lets a Unix socket hold a few chunks: with the usual 208 KiB each chunk of 256 KiB would need two wake-ups."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
 
 
 def is_same_user(sock: socket.socket) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eagleray.base.errors import ConfigError
-from eagleray.rpc.connection import Connection, is_same_user
+from eagleray.rpc.connection import Connection, is_same_user, widen
 from eagleray.wire.handshake import NONCE_SIZE, Handshake
 from eagleray.wire.session import ServerSession
 from eagleray.wire.streams import Incoming
@@ -45,6 +45,7 @@ class ServerConnection(Connection):
         sock: socket.socket = transport.get_extra_info("socket")
         if self._trusted_socket:
             self.peer = "a client on our Unix socket"
+            widen(sock)
             if not is_same_user(sock):
                 logger.warning("a process of another user has connected; it is turned away")
                 self._calls.close("the peer belongs to another user")

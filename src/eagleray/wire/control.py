@@ -92,9 +92,9 @@ NodeEvent = Started | StartFailed | Exited | Children
 class NodeConfig(Message):
     """What the driver gives node on its standard input (msgpack), and node gives the controller as payload.
 
-    `owner_fd` is the number of an inherited socket whose EOF means that the driver has gone (-1: detached), `control_fd`
-    that of the inherited listener of `controller.sock` (-1: node binds it). `engine.local.spawn_node` fills in both, and
-    the directories that are empty.
+    `owner_fd` is the number of an inherited socket whose EOF means that the driver has gone (-1: detached),
+    `control_fd` that of the inherited listener of `controller.sock` (-1: node binds it). `engine.spawn.spawn_node`
+    fills in both, and the directories that are empty.
     """
 
     runtime_dir: str = ""

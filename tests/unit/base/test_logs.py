@@ -21,7 +21,9 @@ def test_text_format_is_ray_serves(tmp_path: Path) -> None:
     logs.setup("default_Model", "a1b2c3d4", path=str(tmp_path / "r.log"))
     logging.getLogger("ray.serve").warning("slow %s", "GPU")
     line = (tmp_path / "r.log").read_text()
-    assert re.fullmatch(r"WARNING \d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} default_Model a1b2c3d4 -- slow GPU\n", line)
+    assert re.fullmatch(
+        r"WARNING \d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} default_Model a1b2c3d4 -- slow GPU\n", line
+    )
 
 
 def test_request_id_and_extra_attributes_stand_before_the_dashes(tmp_path: Path) -> None:

@@ -42,7 +42,9 @@ def test_result_survives_its_file() -> None:
     assert Result.from_json(result.to_json()) == result
 
 
-@pytest.mark.parametrize(("ours", "first", "goal"), [(1000.0, True, True), (700.0, True, False), (500.0, False, False)])
+@pytest.mark.parametrize(
+    ("ours", "first", "goal"), [(1000.0, True, True), (700.0, True, False), (500.0, False, False)]
+)
 def test_promises_hold_by_their_direction(ours: float, first: bool, goal: bool) -> None:
     results = {"noop": noop(eagleray=[ours], uvicorn=[1000.0])}
     throughput = goals.GOALS[0]

@@ -26,7 +26,9 @@ from eagleray.routing.table import Route, RouteMatcher, RoutingTable, decode_tab
     ],
 )
 def test_longest_prefix_of_whole_segments_wins(path: str, app: str | None) -> None:
-    matcher = RouteMatcher((Route("/a", "a", "a#d"), Route("/a/b", "ab", "ab#d"), Route("/", "root", "root#d")))
+    matcher = RouteMatcher(
+        (Route("/a", "a", "a#d"), Route("/a/b", "ab", "ab#d"), Route("/", "root", "root#d"))
+    )
     route = matcher.match(path)
     assert (route.app if route else None) == app
 
@@ -35,7 +37,9 @@ def test_nothing_matches_without_routes() -> None:
     assert RouteMatcher(()).match("/") is None
 
 
-segments = st.lists(st.sampled_from(["a", "b", "ab", "c"]), max_size=4).map(lambda parts: "/" + "/".join(parts))
+segments = st.lists(st.sampled_from(["a", "b", "ab", "c"]), max_size=4).map(
+    lambda parts: "/" + "/".join(parts)
+)
 
 
 @given(st.sets(segments, max_size=5), segments, st.booleans())
@@ -48,5 +52,7 @@ def test_matcher_agrees_with_the_definition(prefixes: set[str], path: str, slash
 
 
 def test_a_table_survives_the_wire() -> None:
-    table = RoutingTable(version=3, routes=(Route("/", "app", "app#d"),), ingress={"app": "app#d"}, populated=True)
+    table = RoutingTable(
+        version=3, routes=(Route("/", "app", "app#d"),), ingress={"app": "app#d"}, populated=True
+    )
     assert decode_table(encode_table(table)) == table
