@@ -52,7 +52,7 @@ def test_defaults_are_ray_serves(name: str, default: Any) -> None:
         {"max_queued_requests": 0},
         {"max_queued_requests": -2},
         {"max_queued_requests": "many"},
-        {"user_config": object()},
+        {"user_config": complex},
         {"user_config": {"deep": [{1, 2}]}},
         {"backpressure_config": {"status_code": 500}},
         {"backpressure_config": {"retry_after_s": -1}},

@@ -33,7 +33,7 @@ def test_http_defaults() -> None:
     [
         {"ssl_keyfile": "key"},
         {"ssl_certfile": "cert"},
-        {"middlewares": [object()]},
+        {"middlewares": [complex]},
         {"num_cpus": 1},
         {"port": 65536},
         {"root_path": "api"},
