@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.compat.impl import command_line
+from tests.compat.impl import command_line, differs
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,9 @@ def test_the_command_line_runs_applications_and_builders(
 ) -> None:
     with command_line(target, *arguments) as app:
         assert app.get().text == expected
+
+
+@differs("postponed-annotations")
+def test_builders_and_views_may_have_postponed_annotations() -> None:
+    with command_line("tests.compat.postponed:build", "greeting=hello") as app:
+        assert app.http("POST", "/", json={"name": "you"}).json() == "hello you"

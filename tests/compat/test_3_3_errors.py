@@ -6,12 +6,13 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 from starlette.requests import Request
-from tests.compat.client import Reply
+from starlette.responses import StreamingResponse
+from tests.compat.client import RawConnection, Reply
 from tests.compat.impl import App, Instance, differs, exceptions, running, serve
 from tests.compat.world import Gate, Journal, wait_until
 
@@ -155,6 +156,29 @@ def test_a_malformed_limit_is_ignored(slow: App, gate: Gate, journal: Journal) -
     headers = {"x-request-timeout-seconds": "soon"}
     reply = slow.get(f"?journal={journal.path}&gate={gate.path}", headers=headers)
     assert reply.status == 408
+
+
+def test_a_stream_that_takes_too_long_is_cut(limited: Instance, gate: Gate, journal: Journal) -> None:
+    @serve.deployment
+    class Stream:
+        def __call__(self, request: Request) -> StreamingResponse:
+            async def generate() -> AsyncIterator[str]:
+                try:
+                    yield "first,"
+                    await gate.passed()
+                    yield "last"
+                finally:
+                    journal.write("closed")
+
+            return StreamingResponse(generate())
+
+    app = limited.run(Stream.bind())
+    with RawConnection(limited.port) as raw:
+        raw.send(f"GET {app.prefix} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        assert raw.read_until(b"first,").startswith(b"HTTP/1.1 200")
+        text = raw.read_to_end()
+    assert not text.endswith(b"0\r\n\r\n")
+    journal.wait_for("closed")
 
 
 def test_a_replica_that_dies_in_flight_is_a_5xx_and_it_comes_back(limited: Instance) -> None:
