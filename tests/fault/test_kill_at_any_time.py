@@ -38,7 +38,8 @@ def _one_round(signum: signal.Signals, delay_s: float, what: str) -> None:
     mark = f"EAGLERAY_RUNTIME_HOME={home}/run"
     driver = subprocess.Popen(
         [sys.executable, "-m", "eagleray.cli", "run", "tests.fault.served:app", "--port", "0"],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "EAGLERAY_STATE_HOME": home, "EAGLERAY_RUNTIME_HOME": f"{home}/run"},
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "EAGLERAY_STATE_HOME": home, "EAGLERAY_RUNTIME_HOME": f"{home}/run"},
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
