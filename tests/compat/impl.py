@@ -126,6 +126,17 @@ def running(**http_options: Any) -> Iterator[Instance]:
         serve.shutdown()
 
 
+def _has_no_controller() -> bool:
+    """Whether Ray has forgotten the controller; until then `serve.start` would join one that is going."""
+    import ray
+
+    try:
+        ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
+    except ValueError:
+        return True
+    return False
+
+
 @contextmanager
 def command_line(target: str, *arguments: str) -> Iterator[App]:
     """`eagleray run` in a process of its own until Ctrl-C; `serve run` against the Ray that this process began."""
@@ -142,6 +153,8 @@ def command_line(target: str, *arguments: str) -> Iterator[App]:
             yield app
     finally:
         serve.shutdown()
+        if ON_RAY:
+            wait_until(_has_no_controller, "the end of the instance that the command line has shut down")
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import Any
 
 import pytest
@@ -16,6 +15,13 @@ class OwnError(Exception):
     def __init__(self, code: int, text: str) -> None:
         super().__init__(code, text)
         self.code = code
+
+
+class Connection:
+    """Something that belongs to its process."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("cannot pickle a connection")
 
 
 @serve.deployment(name="faulty")
@@ -36,8 +42,8 @@ class Faulty:
     async def let_through(self, other: Any) -> None:
         await other.divide.remote()
 
-    def lock(self) -> Any:
-        return threading.Lock()
+    def connection(self) -> Any:
+        return Connection()
 
     def os_error(self) -> None:
         raise FileNotFoundError(2, "No such file", "weights.bin")
@@ -96,13 +102,13 @@ def test_wrong_arguments_are_the_natural_type_error(faulty: App) -> None:
 
 def test_an_unpicklable_result_is_an_error_at_the_caller(faulty: App) -> None:
     with pytest.raises(Exception, match="pickle"):
-        faulty.handle.lock.remote().result(timeout_s=20)
+        faulty.handle.connection.remote().result(timeout_s=20)
     assert faulty.handle.divide.remote(1).result(timeout_s=20) == 1.0
 
 
 def test_an_unpicklable_argument_is_an_error(faulty: App) -> None:
     with pytest.raises(Exception, match="pickle"):
-        faulty.handle.divide.remote(threading.Lock()).result(timeout_s=20)
+        faulty.handle.divide.remote(Connection()).result(timeout_s=20)
     assert faulty.handle.divide.remote(1).result(timeout_s=20) == 1.0
 
 
