@@ -96,6 +96,18 @@ def wait_ready(server: Server, request: Request, period_s: float = 0.005) -> Non
         time.sleep(period_s)
 
 
+def wait_steady(server: Server, request: Request, steady_s: float = 1.0) -> None:
+    """Returns once all answers of `steady_s` were 200: HAProxy may reload, and refuse, after the first good one."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    since = time.monotonic()
+    while time.monotonic() - since < steady_s:
+        if not _answers_ok(server.port, request):
+            since = time.monotonic()
+            if since > deadline:
+                raise ServerError(f"{server.system.name} refuses requests again and again\n{server.tail()}")
+        time.sleep(0.02)
+
+
 @contextmanager
 def serving(system: System, workload: Workload, size: int = 64) -> Iterator[Server]:
     """Runs `system` with `workload` until the block ends. Nothing of it is left afterwards."""
@@ -124,6 +136,7 @@ def serving(system: System, workload: Workload, size: int = 64) -> Iterator[Serv
             try:
                 wait_ready(server, system.request(workload, size))
                 server.ready_s = time.perf_counter() - started
+                wait_steady(server, system.request(workload, size))
                 yield server
             finally:
                 stop(server)
