@@ -174,7 +174,8 @@ def test_shutdown_ends_everything(node: OwnRig) -> None:
     async def check(engine: LocalEngine, _: Rig) -> None:
         pids = [(await engine.start(node.request(ref))).pid for ref in ("a", "b")]
         await engine.shutdown()
-        assert [exited async for exited in engine.exits()] == [] or not still_alive(pids)
+        # The stream ends with node; which of the children it still reports on the way is left open.
+        assert {exited.pid async for exited in engine.exits()} <= set(pids)
         assert await node.node.wait() == 0
         assert not still_alive(pids)
 
