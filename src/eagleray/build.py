@@ -7,6 +7,8 @@ controller stays free of user code, and a module that crashes or hangs takes not
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import difflib
 import hashlib
 import importlib
 import inspect
@@ -15,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -69,13 +72,17 @@ def build(launch: BuilderLaunch) -> Built:
             sys.path.insert(0, entry)
     try:
         application = load_application(launch.import_path, launch.args, launch.sys_path)
-        spec, blobs = build_application(
-            application,
-            name=launch.name,
-            route_prefix=launch.route_prefix,
-            make_version=_version_of(launch.sys_path),
-            sys_path=launch.sys_path,
-        )
+        try:
+            spec, blobs = build_application(
+                application,
+                name=launch.name,
+                route_prefix=launch.route_prefix,
+                make_version=_version_of(launch.sys_path),
+                sys_path=launch.sys_path,
+            )
+        except EaglerayError as error:
+            module = sys.modules[_split(launch.import_path)[0]]
+            return Built(error=f"'{launch.import_path}' ({_file_of(module)}) cannot be deployed. {error}")
     except EaglerayError as error:
         return Built(error=str(error))
     except BaseException as error:  # user code runs in here, and raises what it likes
@@ -83,80 +90,129 @@ def build(launch: BuilderLaunch) -> Built:
     return Built(spec=spec.to_json(), blobs=blobs)
 
 
+class NotAnApplicationError(ConfigError, TypeError):
+    """The import path leads to something else."""
+
+
 def load_application(import_path: str, args: dict[str, Any], sys_path: list[str]) -> Application:
     """The Application that `module:attribute` names, or that the builder function there makes from `args`.
 
-    Raises ConfigError for a path that leads nowhere, ValueError or TypeError for a wrong use of `args`, and whatever
-    the user's module raises.
+    Raises ConfigError for a path that leads nowhere or a wrong use of `args`, which is a TypeError too where something
+    else than an application is found, and whatever the user's module raises.
     """
-    found = _resolve(import_path, sys_path)
+    module, found = _resolve(import_path, sys_path)
+    here = f"'{import_path}' ({_file_of(module)})"
     if isinstance(found, Application):
         if args:
-            raise ValueError(
-                f"'{import_path}' is an application already, so it takes no arguments; got {sorted(args)}. Name a "
+            raise ConfigError(
+                f"{here} is an application already, so it takes no arguments; got {sorted(args)}. Name a "
                 f"function that returns the application to use arguments."
             )
         return found
     if isinstance(found, Deployment):
-        raise TypeError(
-            f"'{import_path}' is a Deployment, not an application: bind it, as in `app = {found.name}.bind()`."
+        raise NotAnApplicationError(
+            f"{here} is a Deployment, not an application: bind it, as in `app = {found.name}.bind()`."
         )
     if not inspect.isfunction(found):
-        raise TypeError(
-            f"'{import_path}' must be an application (`Deployment.bind(...)`) or a function that returns one, got "
+        raise NotAnApplicationError(
+            f"{here} must be an application (`Deployment.bind(...)`) or a function that returns one, got "
             f"{type(found).__name__}."
         )
-    application = _call_builder(found, args, import_path)
+    application = _call_builder(found, args, here)
     if not isinstance(application, Application):
-        raise TypeError(
-            f"Application builder '{import_path}' must return an application (`Deployment.bind(...)`), got "
+        raise NotAnApplicationError(
+            f"Application builder {here} must return an application (`Deployment.bind(...)`), got "
             f"{type(application).__name__}."
         )
     return application
 
 
-def _resolve(import_path: str, sys_path: list[str]) -> Any:
+def _split(import_path: str) -> tuple[str, str]:
     module_name, colon, path = import_path.partition(":")
     if not colon:
         module_name, _, path = import_path.rpartition(".")
+    return module_name, path
+
+
+def _resolve(import_path: str, sys_path: list[str]) -> tuple[ModuleType, Any]:
+    """The module, and what the path names in it."""
+    module_name, path = _split(import_path)
     try:
-        found: Any = importlib.import_module(module_name)
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise ConfigError(
-                f"Module '{module_name}' of import path '{import_path}' was not found. Searched: "
+                f"Module '{module_name}' of import path '{import_path}' was not found. "
+                f"{_nearest(module_name, _modules_beside(module_name, sys_path))}Searched: "
                 f"{', '.join(sys_path) or 'the Python path'}. Go to its directory, or name it with --app-dir."
             ) from None
         raise
-    module = found
+    found: Any = module
     for name in path.split("."):
         if not hasattr(found, name):
             raise ConfigError(_nothing_there(module, import_path, name))
         found = getattr(found, name)
+    return module, found
+
+
+def _modules_beside(module_name: str, sys_path: list[str]) -> list[str]:
+    """Modules and packages that could have been meant: those of the same directory."""
+    package = module_name.rpartition(".")[0]
+    found = []
+    for root in sys_path:
+        with contextlib.suppress(OSError):
+            for entry in sorted(Path(root, *package.split(".")).iterdir()):
+                if entry.stem.isidentifier() and (entry.suffix == ".py" or entry.is_dir()):
+                    found.append(f"{package}.{entry.stem}" if package else entry.stem)
     return found
 
 
-def _nothing_there(module: Any, import_path: str, name: str) -> str:
-    known = sorted(key for key, value in vars(module).items() if isinstance(value, Application))
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"Did you mean '{close[0]}'? " if close else ""
+
+
+def _nothing_there(module: ModuleType, import_path: str, name: str) -> str:
+    members = vars(module).items()
+    known = sorted(key for key, value in members if isinstance(value, Application))
+    builders = [
+        key for key, value in members if inspect.isfunction(value) and value.__module__ == module.__name__
+    ]
     hint = f"It has these applications: {', '.join(known)}." if known else "It binds no application at all."
-    return f"'{name}' of import path '{import_path}' is not in {getattr(module, '__file__', module.__name__)}. {hint}"
+    nearest = _nearest(name, [*known, *builders])
+    return f"'{name}' of import path '{import_path}' is not in {_file_of(module)}. {nearest}{hint}"
 
 
-def _call_builder(function: Callable[..., Any], args: dict[str, Any], import_path: str) -> Any:
+def _file_of(module: ModuleType) -> str:
+    return getattr(module, "__file__", None) or module.__name__
+
+
+def _call_builder(function: Callable[..., Any], args: dict[str, Any], here: str) -> Any:
     signature = inspect.signature(function, eval_str=True)
     parameters = list(signature.parameters.values())
     if len(parameters) != 1:
-        raise TypeError(
-            f"Application builder '{import_path}' must take exactly one parameter, a dict or a pydantic model of its "
+        raise NotAnApplicationError(
+            f"Application builder {here} must take exactly one parameter, a dict or a pydantic model of its "
             f"arguments; it takes {len(parameters)}."
         )
     kind = parameters[0].annotation
     if not (inspect.isclass(kind) and issubclass(kind, BaseModel)):
         return function(args)
     try:
-        return function(kind.model_validate(args))
+        arguments = kind.model_validate(args)
     except ValidationError as error:
-        raise ConfigError(f"The arguments of '{import_path}' are wrong: {error}") from None
+        raise ConfigError(f"The arguments of {here} are wrong: {_told(error)}") from None
+    return function(arguments)
+
+
+def _told(error: ValidationError) -> str:
+    """One line for each wrong argument, as it is written on the command line."""
+    lines = []
+    for one in error.errors(include_url=False):
+        where = ".".join(map(str, one["loc"]))
+        given = "" if one["type"] == "missing" or not where else f", got {where}={one['input']}"
+        lines.append(f"{where}: {one['msg']}{given}" if where else one["msg"])
+    return "; ".join(lines)
 
 
 def _version_of(roots: list[str]) -> Callable[[Deployment, str], str]:
@@ -175,7 +231,7 @@ def _explain(error: BaseException, import_path: str) -> str:
     while frame is not None and _is_ours(frame.tb_frame.f_code.co_filename):
         frame = frame.tb_next
     text = "".join(traceback.format_exception(type(error), error, frame))
-    return text if frame is None else f"'{import_path}' could not be loaded:\n{text}"
+    return f"'{import_path}' could not be loaded:\n{text.rstrip()}"
 
 
 def _is_ours(filename: str) -> bool:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import click
-
-import eagleray
-from eagleray.cli.run import run
+from eagleray.cli import interrupt
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(eagleray.__version__, prog_name="eagleray")
 def main() -> None:
-    """Serve Python models online."""
+    """Runs the command line and exits."""
+    interrupt.end_at_once()
+    from eagleray.cli.commands import commands  # only now, so that Ctrl-C during the imports is quiet
 
+    commands()
 
-main.add_command(run)
 
 if __name__ == "__main__":
     main()

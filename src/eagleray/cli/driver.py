@@ -11,15 +11,17 @@ import asyncio
 import contextlib
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import msgspec
 
 from eagleray.base.errors import EaglerayError
 from eagleray.base.tasks import Tasks
+from eagleray.cli.interrupt import INTERRUPTED
+from eagleray.cli.plan import Plan
 from eagleray.cli.watch import changes
-from eagleray.engine.local import NodeProcess, node_config, spawn_node
+from eagleray.engine.spawn import NodeProcess
 from eagleray.rpc.client import Client
 from eagleray.wire.control import (
     Accepted,
@@ -31,24 +33,10 @@ from eagleray.wire.control import (
     decode,
 )
 
-SERVED, FAILED, INTERRUPTED = 0, 1, 130
+SERVED, FAILED = 0, 1
 
 _SHUTDOWN_S = 30.0
 """Seconds for an orderly end; then node is told to hurry."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the command line asks for."""
-
-    import_path: str
-    arguments: dict[str, str]
-    app_dir: str
-    host: str
-    port: int
-    route_prefix: str | None
-    name: str
-    reload: bool
 
 
 class Failure(Exception):
@@ -56,77 +44,80 @@ class Failure(Exception):
 
 
 class Driver:
-    """One run of the command; `run` returns its exit code."""
+    """One run of the command with its node; `run` returns the exit code. The node's end is the caller's."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, node: NodeProcess) -> None:
         self._plan = plan
-        self._signals = 0
+        self._node = node
         self._stop = asyncio.Event()
+        self._served = asyncio.Event()
         self._tasks = Tasks("driver")
 
-    def run(self) -> int:
-        node = spawn_node(node_config(http_host=self._plan.host, http_port=self._plan.port))
-        try:
-            return asyncio.run(self._main(node))
-        finally:
-            node.close()
+    def run(self, stop_asked: threading.Event) -> int:
+        """Until the end of it. `stop_asked` is set by a signal for as long as no loop hears of it."""
+        return asyncio.run(self._main(stop_asked))
 
-    async def _main(self, node: NodeProcess) -> int:
+    async def _main(self, stop_asked: threading.Event) -> int:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(signum, self._on_signal)
-        serving = self._tasks.start(self._serve(node), name="serve")
+            loop.add_signal_handler(signum, self._stop.set)
+        if stop_asked.is_set():
+            self._stop.set()
+        serving = self._tasks.start(self._serve(), name="serve")
         stopping = self._tasks.start(self._stop.wait(), name="wait for a signal")
-        gone = self._tasks.start(node.wait(), name="wait for node")
+        gone = self._tasks.start(self._node.wait(), name="wait for node")
         try:
             await asyncio.wait({serving, stopping, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done():
+                return await self._interrupted(serving)
             if serving.done():
                 return serving.result()
-            if stopping.done():
-                return await self._interrupted(node, serving)
-            _say(f"Eagleray's supervisor has died. Its log: {node.logs_dir}")
+            _say(f"Eagleray's supervisor has died. Its log: {self._node.logs_dir}")
             return FAILED
         finally:
             await self._tasks.close()
 
-    def _on_signal(self) -> None:
-        self._signals += 1
-        self._stop.set()
-
-    async def _interrupted(self, node: NodeProcess, serving: asyncio.Task[int]) -> int:
-        was_up = self._is_up
+    async def _interrupted(self, serving: asyncio.Task[int]) -> int:
         serving.cancel()
         await asyncio.wait({serving})
-        if was_up:
+        if self._served.is_set():
             _say("\nStopping ...")
-        await self._shut_down(node)
-        return SERVED if was_up else INTERRUPTED
+        await self._shut_down()
+        return SERVED if self._served.is_set() else INTERRUPTED
 
-    _is_up = False
-
-    async def _serve(self, node: NodeProcess) -> int:
+    async def _serve(self) -> int:
+        client = None
         try:
-            await node.wait_ready()
-            client = await Client.connect(node.controller_address)
-        except (OSError, EaglerayError) as error:
-            _say(f"Eagleray could not start: {error}\nLogs: {node.logs_dir}")
-            return FAILED
-        try:
+            client = await self._connect()
             self._tasks.start(_hold(client), name="own the instance")
-            await self._deploy(client)
-            info = await self._address(client)
-            self._is_up = True
-            self._announce(info)
-            if self._plan.reload:
-                await self._reload(client)
-            await asyncio.Event().wait()
+            await self._deploy_and_watch(client)
             return SERVED
         except Failure as failure:
             _say(str(failure))
-            await self._shut_down(node)
+            await self._shut_down()
             return FAILED
         finally:
-            client.close()
+            if client is not None:
+                client.close()
+
+    async def _connect(self) -> Client:
+        try:
+            await self._node.wait_ready()
+            return await Client.connect(self._node.controller_address)
+        except (OSError, EaglerayError) as error:
+            raise Failure(f"Eagleray could not start: {error}\nLogs: {self._node.logs_dir}") from error
+
+    async def _deploy_and_watch(self, client: Client) -> None:
+        """Serves until it is cancelled. Changes count from before the application is built."""
+        reloading = None
+        if self._plan.reload:
+            reloading = self._tasks.start(self._reload(), name="reload")
+            await asyncio.sleep(0)  # lets it begin to watch
+        await self._deploy(client)
+        info = await self._address(client)
+        self._served.set()
+        self._announce(info)
+        await (reloading or asyncio.Event().wait())
 
     async def _deploy(self, client: Client) -> None:
         """Raises Failure unless the application runs."""
@@ -139,17 +130,27 @@ class Driver:
             sys_path=[plan.app_dir],
             reload=plan.reload,
         )
-        accepted = await client.request("deploy_import", request, Accepted, timeout_s=None)
-        if accepted.error:
-            raise Failure(accepted.error)
-        async for progress in _progress(client, plan.name):
-            if progress.message and not progress.done:
-                _say(progress.message)
-            if progress.done and progress.outcome != "running":
-                raise Failure(f"Deploying application {plan.name} failed: {progress.message}")
+        logs = f"Logs: {self._node.logs_dir}"
+        try:
+            accepted = await client.request("deploy_import", request, Accepted, timeout_s=None)
+            if accepted.error:
+                raise Failure(accepted.error)
+            async for progress in _progress(client, plan.name):
+                if progress.message and not progress.done:
+                    _say(progress.message)
+                if progress.done and progress.outcome != "running":
+                    reason = progress.message.rstrip()
+                    raise Failure(f"Deploying application {plan.name} failed: {reason}\n{logs}")
+        except EaglerayError as error:
+            raise Failure(
+                f"The controller was lost while it deployed {plan.name}: {error}\n{logs}"
+            ) from error
 
     async def _address(self, client: Client) -> InstanceInfo:
-        info = await client.request("info", Empty(), InstanceInfo, timeout_s=None)
+        try:
+            info = await client.request("info", Empty(), InstanceInfo, timeout_s=None)
+        except EaglerayError as error:
+            raise Failure(f"The controller was lost: {error}\nLogs: {self._node.logs_dir}") from error
         if info.http_error:
             raise Failure(info.http_error)
         return info
@@ -163,24 +164,30 @@ class Driver:
             print(f"  App    {self._plan.name} (no HTTP route)")
         print(f"  Logs   {info.logs_dir}\n  Stop   Ctrl-C", flush=True)
 
-    async def _reload(self, client: Client) -> None:
+    async def _reload(self) -> None:
         """Redeploys at every change; a broken version is reported and the running one stays."""
         async for changed in changes(self._plan.app_dir):
-            _say(f"Reloading: {', '.join(sorted(changed))}")
+            await self._served.wait()
+            names = sorted(path.removeprefix(f"{self._plan.app_dir}/") for path in changed)
+            _say(f"Reloading: {', '.join(names)}")
             try:
-                await self._deploy(client)
+                client = await self._connect()  # a new one: the controller may have restarted since
+                try:
+                    await self._deploy(client)
+                finally:
+                    client.close()
                 _say("Reloaded.")
             except Failure as failure:
                 _say(f"{failure}\nThe version before goes on serving; save again to retry.")
 
-    async def _shut_down(self, node: NodeProcess) -> None:
+    async def _shut_down(self) -> None:
         """Ends the instance in order; a second signal or too long a wait ends it at once."""
         self._stop.clear()
-        orderly = self._tasks.start(_shut_down(node), name="shut down")
+        orderly = self._tasks.start(_shut_down(self._node), name="shut down")
         hurry = self._tasks.start(self._stop.wait(), name="wait for a second signal")
         await asyncio.wait({orderly, hurry}, timeout=_SHUTDOWN_S, return_when=asyncio.FIRST_COMPLETED)
-        node.terminate()
-        await node.wait()
+        self._node.terminate()
+        await self._node.wait()
 
 
 async def _shut_down(node: NodeProcess) -> None:

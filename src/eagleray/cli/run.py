@@ -6,11 +6,13 @@ Exit codes: 0 stopped after it had served, 1 it could not be served, 2 wrong usa
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 
 import click
 
-from eagleray.cli.driver import Driver, Plan
+from eagleray.cli import interrupt
+from eagleray.cli.plan import Plan
 
 
 def _parse_arguments(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -19,7 +21,7 @@ def _parse_arguments(pairs: tuple[str, ...]) -> dict[str, str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not (key and equals and value):
-            raise click.ClickException(
+            raise click.UsageError(
                 f"Invalid application argument '{pair}', must be of the form '<key>=<val>'."
             )
         arguments[key] = value
@@ -30,12 +32,28 @@ def _check_import_path(path: str) -> str:
     module, colon, attribute = path.partition(":")
     if not colon:
         module, _, attribute = path.rpartition(".")
-    if not module or not attribute or ":" in attribute:
-        hint = f" Is it the file? Then write '{Path(path).stem}:app'." if path.endswith(".py") else ""
+    dotted = all(part.isidentifier() for part in [*module.split("."), *attribute.split(".")])
+    if not dotted or path.endswith(".py"):
         raise click.UsageError(
-            f"'{path}' is no import path: expected 'module:attribute', for example 'hello:app'.{hint}"
+            f"'{path}' is no import path: expected 'module:attribute', for example 'hello:app'.{_hint(path)}"
         )
     return path
+
+
+def _hint(path: str) -> str:
+    """What was meant, when it looks like the name of a file or of a module."""
+    file, _, attribute = path.partition(":")
+    where = Path(file).with_suffix("")
+    option = f"--app-dir {where.parent} " if where.is_absolute() else ""
+    parts = [where.name] if option else [part for part in where.parts if part != "."]
+    if not parts or not all(part.isidentifier() for part in parts):
+        return ""
+    what = (
+        "A file is named by its module"
+        if file.endswith(".py") or "/" in file
+        else "Name the application, too"
+    )
+    return f" {what}: write '{option}{'.'.join(parts)}:{attribute if attribute.isidentifier() else 'app'}'."
 
 
 def _check_prefix(prefix: str) -> str | None:
@@ -97,4 +115,20 @@ def run(
         name=name,
         reload=reload,
     )
-    sys.exit(Driver(plan).run())
+    sys.exit(_serve(plan))
+
+
+def _serve(plan: Plan) -> int:
+    """Node starts first: it takes a while, in which this process imports what else it needs."""
+    stop_asked = threading.Event()
+    interrupt.tell(stop_asked.set)
+    from eagleray.engine.spawn import node_config, spawn_node
+
+    node = spawn_node(node_config(http_host=plan.host, http_port=plan.port), writes_bytecode=not plan.reload)
+    try:
+        from eagleray.cli.driver import Driver
+
+        return Driver(plan, node).run(stop_asked)
+    finally:
+        interrupt.ignore()
+        node.close()

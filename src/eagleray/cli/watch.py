@@ -22,13 +22,15 @@ _IGNORED = {"__pycache__", ".git", ".venv", "node_modules"}
 
 
 async def changes(directory: str) -> AsyncIterator[set[str]]:
-    """Yields the changed `.py` files, a set for each burst of changes."""
+    """Yields the changed `.py` files, a set for each burst of changes, from the first step of the iteration on."""
+    known = _times(directory)
     if watchfiles is not None:
         source = watchfiles.awatch(directory, watch_filter=watchfiles.PythonFilter(), debounce=100, step=20)
-        async for found in source:
-            yield {path for _, path in found}
-        return
-    known = _times(directory)
+        try:
+            async for found in source:
+                yield {path for _, path in found}
+        except OSError:  # the user's limit of watches is reached
+            pass
     while True:
         await asyncio.sleep(POLL_S)
         now = await asyncio.to_thread(_times, directory)

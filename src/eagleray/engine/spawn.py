@@ -113,8 +113,11 @@ class NodeProcess:
             remove_tree(self.config.runtime_dir)
 
 
-def spawn_node(config: NodeConfig | None = None) -> NodeProcess:
+def spawn_node(config: NodeConfig | None = None, *, writes_bytecode: bool = True) -> NodeProcess:
     """Starts node and returns at once. Directories that `config` leaves empty are chosen and made, all with mode 0700.
+
+    `writes_bytecode=False` is for sources that are being edited: Python knows stale bytecode by whole seconds and by
+    length, so that of two quick edits the second might not be seen.
 
     The calling process is the owner: when it dies, or closes the NodeProcess, the instance ends.
     """
@@ -125,16 +128,17 @@ def spawn_node(config: NodeConfig | None = None) -> NodeProcess:
         owner, theirs = socket.socketpair()
         with theirs, listen_unix(os.path.join(config.runtime_dir, "controller.sock")) as control:
             config = msgspec.structs.replace(config, owner_fd=theirs.fileno(), control_fd=control.fileno())
-            process = _spawn(config, [theirs.fileno(), control.fileno(), *locks])
+            flags = [] if writes_bytecode else ["-B"]
+            process = _spawn(config, [theirs.fileno(), control.fileno(), *locks], flags)
     finally:
         for fd in locks:
             os.close(fd)
     return NodeProcess(process, owner, config)
 
 
-def _spawn(config: NodeConfig, fds: list[int]) -> subprocess.Popen[bytes]:
+def _spawn(config: NodeConfig, fds: list[int], flags: list[str]) -> subprocess.Popen[bytes]:
     # -P: a file of the user's in the working directory must not shadow what node imports; PYTHONPATH still counts.
-    command = [sys.executable, "-P", "-m", "eagleray.engine.node"]
+    command = [sys.executable, "-P", *flags, "-m", "eagleray.engine.node"]
     with open(os.path.join(config.logs_dir, "node.log"), "ab") as log:
         process = subprocess.Popen(
             command,
