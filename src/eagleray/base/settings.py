@@ -36,6 +36,7 @@ class Settings:
     runtime_dir: str = _setting("", "The running instance that this process belongs to; set in children.")
     keep_sessions: int = _setting(10, "Sessions whose state and logs are kept.")
     num_gpus: int = _setting(-1, "Number of GPUs to account for, -1: those that are found.")
+    resources: str = _setting("", 'Custom resources of this machine, as JSON such as {"scanner": 2}.')
     run_sync_in_threadpool: bool = _setting(
         True, "Sync methods run in a thread pool; 0: on the user's event loop."
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from eagleray.base.errors import EaglerayError
 from eagleray.cli import interrupt
 from eagleray.cli.plan import Plan
 
@@ -124,7 +125,11 @@ def _serve(plan: Plan) -> int:
     interrupt.tell(stop_asked.set)
     from eagleray.engine.spawn import node_config, spawn_node
 
-    node = spawn_node(node_config(http_host=plan.host, http_port=plan.port), writes_bytecode=not plan.reload)
+    try:
+        config = node_config(http_host=plan.host, http_port=plan.port)
+        node = spawn_node(config, writes_bytecode=not plan.reload)
+    except (EaglerayError, OSError) as error:
+        raise click.ClickException(f"Eagleray could not start: {error}") from error
     try:
         from eagleray.cli.driver import Driver
 

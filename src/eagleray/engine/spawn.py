@@ -12,10 +12,11 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from eagleray.base.errors import ConfigError
 from eagleray.base.settings import Settings
 from eagleray.engine.base import EngineError
 from eagleray.engine.linux import kill_by_environment
@@ -23,18 +24,31 @@ from eagleray.engine.listeners import listen_unix
 from eagleray.engine.sessions import make_runtime_dir, make_session_dir, remove_tree
 from eagleray.wire.control import NodeConfig, encode
 
+_Amount = Annotated[float, msgspec.Meta(ge=0)]
+
 CLOSE_TIMEOUT_S = 3.0
 """Node needs at most 2 s for its end; one that needs longer is stuck and is killed."""
 
 
 def node_config(**options: Any) -> NodeConfig:
-    """A NodeConfig with what the environment says where `options` are silent."""
+    """A NodeConfig with what the environment says where `options` are silent. ConfigError when that is nonsense."""
     settings = Settings.from_env()
     options.setdefault("http_host", settings.http_host)
     options.setdefault("http_port", settings.http_port)
     options.setdefault("num_gpus", settings.num_gpus if settings.num_gpus >= 0 else None)
+    if settings.resources:
+        options.setdefault("resources", _read_resources(settings.resources))
     options.setdefault("settings", {"log_level": settings.log_level})
     return NodeConfig(**options)
+
+
+def _read_resources(text: str) -> dict[str, float]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, _Amount])
+    except msgspec.DecodeError as error:
+        raise ConfigError(
+            f'EAGLERAY_RESOURCES={text!r} must be a JSON object of amounts, such as {{"scanner": 2}}: {error}'
+        ) from None
 
 
 class NodeProcess:

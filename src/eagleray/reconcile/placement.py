@@ -7,7 +7,6 @@ hint on one machine and never refuse a replica. Nothing is remembered here: what
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
@@ -93,8 +92,12 @@ def _choose_gpus(supply: Supply, held: list[Allocation], wanted: int) -> dict[st
     return {min(fitting, key=free.__getitem__): wanted} if fitting else None
 
 
-def _line(name: str, needed: Any, free: Any, total: Any) -> str:
-    return f"needs {name}={needed:.15g}, free {max(free, 0):.15g} of {total:.15g}"
+def _line(name: str, needed: float, free: float, total: float) -> str:
+    return f"needs {name}={_amount(needed)}, free {_amount(max(free, 0))} of {_amount(total)}"
+
+
+def _amount(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.15g}"
 
 
 def cpu_warning(supply: Supply, demands: Iterable[tuple[Demand, int]]) -> str:

@@ -69,13 +69,15 @@ def application_status(
         return ApplicationStatus.DELETING, ""
     if row.error:
         return ApplicationStatus.DEPLOY_FAILED, row.error
+    if row.build is not None:  # what its deployments are now is the version before
+        return ApplicationStatus.DEPLOYING, ""
     failed = [name for name, one in deployments.items() if one.status is _S.DEPLOY_FAILED]
     if failed:
         return ApplicationStatus.DEPLOY_FAILED, f"Failed to update the deployments {failed}."
     unhealthy = [name for name, one in deployments.items() if one.status is _S.UNHEALTHY]
     if unhealthy:
         return ApplicationStatus.UNHEALTHY, f"The deployments {unhealthy} are UNHEALTHY."
-    if row.build is not None or any(one.status is not _S.HEALTHY for one in deployments.values()):
+    if any(one.status is not _S.HEALTHY for one in deployments.values()):
         return ApplicationStatus.DEPLOYING, ""
     return ApplicationStatus.RUNNING, ""
 

@@ -85,3 +85,53 @@ def test_installed_modules_do_not_count(load: Callable[..., ModuleType], tmp_pat
     assert fingerprint(module.A.func_or_class, [str(tmp_path / "elsewhere")]) == fingerprint(
         module.B.func_or_class, [str(tmp_path / "elsewhere")]
     )
+
+
+HELPERS = """
+from eagleray import serve
+import shared_part
+
+def used():
+    return inner()
+
+def inner():
+    return 1
+
+def builder(args):
+    return A.bind(args["x"])
+
+@serve.deployment
+class A:
+    def __call__(self):
+        return used()
+
+@serve.deployment
+class B:
+    def __call__(self):
+        return "b"
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        ("return 1", "return 2", (True, False)),
+        ('args["x"]', 'args["y"]', (False, False)),
+        ("import shared_part", "import shared_part\nprint('imported')", (True, True)),
+    ],
+)
+def test_a_function_counts_where_it_is_known(
+    load: Callable[..., ModuleType], tmp_path: Path, old: str, new: str, changed: tuple[bool, bool]
+) -> None:
+    before = prints(load(HELPERS), tmp_path)
+    after = prints(load(HELPERS.replace(old, new)), tmp_path)
+    assert (before[0] != after[0], before[1] != after[1]) == changed
+
+
+def test_a_function_counts_where_another_module_may_use_it(
+    load: Callable[..., ModuleType], tmp_path: Path
+) -> None:
+    shared = "def value():\n    import fingerprinted\n    return fingerprinted.builder"
+    before = prints(load(HELPERS, shared), tmp_path)
+    after = prints(load(HELPERS.replace('args["x"]', 'args["y"]'), shared), tmp_path)
+    assert before[0] != after[0] and before[1] != after[1]
