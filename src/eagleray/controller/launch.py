@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from eagleray.controller.listing import replica_address
+from eagleray.controller.listing import control_address
 from eagleray.controller.storage import Storage
 from eagleray.reconcile.events import BuildRequest
 from eagleray.reconcile.instance import InstanceRow
@@ -35,7 +35,7 @@ class Launcher:
         self._controller = f"unix:{config.runtime_dir}/controller.sock"
 
     def address(self, ref: str) -> str:
-        return replica_address(self.config.runtime_dir, ref)
+        return control_address(self.config.runtime_dir, ref)
 
     def log_path(self, row: InstanceRow) -> str:
         app, _, deployment = row.owner.partition("#")

@@ -6,9 +6,11 @@ from eagleray.reconcile.instance import LISTED, Instance
 from eagleray.reconcile.target import PROXY_KEY, Target
 from eagleray.reconcile.world import Deployment, World
 from eagleray.routing.table import DeploymentEntry, ReplicaEntry, Route, RoutingTable
+from eagleray.rpc.unix import calls_path
 
 
-def replica_address(runtime_dir: str, ref: str) -> str:
+def control_address(runtime_dir: str, ref: str) -> str:
+    """Where the controller reaches a child of node."""
     return f"unix:{runtime_dir}/{ref}.sock"
 
 
@@ -43,7 +45,7 @@ def _entry(
     replicas = tuple(
         ReplicaEntry(
             replica_id=instance.row.unique_id,
-            address=replica_address(runtime_dir, instance.row.ref),
+            address=calls_path(control_address(runtime_dir, instance.row.ref)),
             max_ongoing=_max_ongoing(instance),
         )
         for instance in world.instances_of(key)

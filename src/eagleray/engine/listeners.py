@@ -1,8 +1,4 @@
-"""Listening sockets, bound by node before a child is forked and owned by node alone.
-
-Since a socket listens before its process exists, nobody ever retries a connect: it succeeds, waits in the backlog, or
-its refusal means that the process has died.
-"""
+"""Node's TCP listeners, which outlive the proxies that serve on them."""
 
 from __future__ import annotations
 
@@ -11,36 +7,7 @@ import os
 import socket
 
 from eagleray.engine.base import EngineError
-
-BACKLOG = 2048
-"""Connects that may wait while a proxy or the controller is replaced; the kernel caps it at net.core.somaxconn."""
-
-
-def listen_unix(path: str) -> socket.socket:
-    """A non-blocking Unix listener of mode 0600 at `path`, in place of a stale one."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        unlink_socket(path)
-        # The mode must be right from the start: between bind and chmod another user could connect.
-        previous = os.umask(0o177)
-        try:
-            sock.bind(path)
-        finally:
-            os.umask(previous)
-        sock.listen(BACKLOG)
-        sock.setblocking(False)
-    except OSError as error:
-        sock.close()
-        raise EngineError("internal", f"Failed to listen on '{path}': {error.strerror or error}.") from error
-    return sock
-
-
-def unlink_socket(path: str) -> None:
-    """Removes a socket's path if it is there."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
+from eagleray.rpc.unix import BACKLOG
 
 
 def listen_tcp(host: str, port: int) -> socket.socket:

@@ -36,9 +36,10 @@ from eagleray.engine.linux import (
     set_process_name,
     tune_malloc,
 )
-from eagleray.engine.listeners import TcpListeners, listen_unix, unlink_socket
+from eagleray.engine.listeners import TcpListeners
 from eagleray.engine.nursery import Nursery
 from eagleray.engine.zygote import Birth, Forked, run_birth
+from eagleray.rpc.unix import listen_unix, unlink_socket
 from eagleray.wire.control import (
     Children,
     Exited,

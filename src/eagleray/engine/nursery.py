@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from eagleray.base.process import Child
 from eagleray.engine.base import EngineError
 from eagleray.engine.linux import children_of
-from eagleray.engine.listeners import unlink_socket
 from eagleray.engine.zygote import Birth, fork_child
+from eagleray.rpc.unix import calls_path, unlink_socket
 from eagleray.wire.control import Exited, StartChild, Started
 
 
@@ -103,6 +103,7 @@ class Nursery:
                 continue
             if living.listen_path:
                 unlink_socket(living.listen_path)
+                unlink_socket(calls_path(living.listen_path))
             status = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
             exits.append(Exited(ref=living.started.ref, pid=found.si_pid, status=status))
         return exits

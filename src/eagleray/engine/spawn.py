@@ -20,8 +20,8 @@ from eagleray.base.errors import ConfigError
 from eagleray.base.settings import Settings
 from eagleray.engine.base import EngineError
 from eagleray.engine.linux import kill_by_environment
-from eagleray.engine.listeners import listen_unix
 from eagleray.engine.sessions import make_runtime_dir, make_session_dir, remove_tree
+from eagleray.rpc.unix import listen_unix
 from eagleray.wire.control import NodeConfig, encode
 
 _Amount = Annotated[float, msgspec.Meta(ge=0)]

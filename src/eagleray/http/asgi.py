@@ -1,7 +1,7 @@
-"""ASGI over a call: what an application sees as scope, receive and send is an `Incoming` on another thread.
+"""ASGI over a call: what an application sees as scope, receive and send is an `Incoming` on the application's loop.
 
-`Exchange` lives on the application's loop. Bodies cross in both directions as they come and stop when the other
-side does not take them. A response that is whole with its first body message is one answer; only others are streams.
+Bodies go in both directions as they come and stop when the other side does not take them. A response that is whole
+with its first body message is one answer; only others are streams.
 `Lifespan` is the same protocol for the application's start and end.
 
 Nothing here decides what a failed application means; its owner does.
@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from eagleray.base.errors import EaglerayError
-from eagleray.http.outflow import Outflow, Put
+from eagleray.http.outflow import Outflow
 from eagleray.wire.messages import Headers, HttpHead
 from eagleray.wire.streams import Incoming
 
@@ -31,7 +31,7 @@ ASGI_VERSION = {"version": "3.0", "spec_version": "2.4"}
 
 
 class Answer(Protocol):
-    """Where a response goes; called on the application's loop."""
+    """Where a response goes."""
 
     def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """The whole response."""
@@ -62,10 +62,10 @@ def make_scope(http: HttpHead) -> dict[str, Any]:
 
 
 class Exchange:
-    """One request and its response. All but `on_data` belongs to the application's loop.
+    """One request and its response. A sync application's thread may only ask for `whole_body`.
 
     `body` is the whole request body when `complete`, else its first chunk; then the caller sets
-    `incoming.on_data = exchange.on_data` on the I/O loop, before it accepts the call.
+    `incoming.on_data = exchange.on_data`, before it accepts the call.
     """
 
     __slots__ = (
@@ -77,19 +77,15 @@ class Exchange:
         "_more",
         "_outflow",
         "_status",
-        "_to_app",
-        "_to_io",
         "_waiters",
         "begun",
         "complete",
         "disconnected",
     )
 
-    def __init__(self, incoming: Incoming, answer: Answer, to_app: Put, to_io: Put) -> None:
+    def __init__(self, incoming: Incoming, answer: Answer) -> None:
         self._incoming = incoming
         self._answer = answer
-        self._to_app = to_app
-        self._to_io = to_io
         self._body: bytes | None = incoming.body
         self._more = not incoming.ended
         self._chunks: deque[tuple[bytes, bool]] | None = None
@@ -113,7 +109,7 @@ class Exchange:
             if self._chunks:
                 chunk, end = self._chunks.popleft()
                 self._more = not end
-                self._to_io(self._incoming.consumed, len(chunk))
+                self._incoming.consumed(len(chunk))
                 return {"type": "http.request", "body": chunk, "more_body": not end}
             await self._wait()
         while not self.disconnected and not self.complete:
@@ -160,7 +156,7 @@ class Exchange:
             self._complete()
             self._answer.finish()
         elif outflow.full:
-            await wait_for_room(outflow, self._to_app)
+            await wait_for_room(outflow)
 
     def _complete(self) -> None:
         self.complete = True
@@ -187,10 +183,7 @@ class Exchange:
         return None if self._more else self._body
 
     def on_data(self, chunk: bytes, end: bool) -> None:
-        """On the I/O loop: more of the request body."""
-        self._to_app(self._arrive, chunk, end)
-
-    def _arrive(self, chunk: bytes, end: bool) -> None:
+        """More of the request body."""
         if self._chunks is None:
             self._chunks = deque()
         self._chunks.append((chunk, end))
@@ -204,10 +197,10 @@ class Exchange:
             self._wake()
 
 
-async def wait_for_room(outflow: Outflow, to_app: Put) -> None:
-    """Suspends a producer on the application's loop until its way out is no longer full."""
+async def wait_for_room(outflow: Outflow) -> None:
+    """Suspends a producer on the loop until its way out is no longer full."""
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    if outflow.wait(partial(to_app, _release, future)):
+    if outflow.wait(partial(_release, future)):
         await future
 
 

@@ -1,8 +1,8 @@
-"""The way out of a stream: chunks cross from the thread that makes them to the I/O loop, and stop when nobody reads.
+"""The way out of a stream: chunks go from whoever makes them to the loop of the call, and stop when nobody reads.
 
-The producer may be `LIMIT` bytes ahead of what the stream's credit has let go; then it waits. Producer and I/O loop
-share two counters and no lock: each side publishes before it looks at the other's field, so a wake-up may come twice
-but is never lost.
+The producer, on that loop or in a thread, may be `LIMIT` bytes ahead of what the stream's credit has let go; then it
+waits. Producer and loop share two counters and no lock: each side publishes before it looks at the other's field, so a
+wake-up may come twice but is never lost.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 from eagleray.wire.streams import Incoming
 
 Put = Callable[..., object]
-"""`put(function, *args)`: runs it on the other side's loop, in order (`rpc.bridge.Bridge.put`)."""
+"""`put(function, *args)` runs it on the call's loop, in order, and at once when that is here; see `rpc.bridge`."""
 
 LIMIT = 64 * 1024
 """Bytes that a producer may be ahead of credit: a sixteenth of the window, so that hand-overs come in batches."""
 
 
 class Outflow:
-    """One stream's way out. `push`, `full` and `wait` belong to the producer, the rest to the I/O loop."""
+    """One stream's way out. `push`, `full` and `wait` belong to the producer, the rest to the loop of the call."""
 
     __slots__ = ("_incoming", "_pending", "_pushed", "_put", "_taken", "_waiter")
 
@@ -45,14 +45,14 @@ class Outflow:
         return self._pushed - self._taken > LIMIT
 
     def wait(self, wake: Callable[[], Any]) -> bool:
-        """False: go on. True: `wake` will be called on the I/O loop, at least once, when there is room."""
+        """False: go on. True: `wake` will be called on the loop, at least once, when there is room."""
         self._waiter = wake
         if self.full:
             return True
         self._waiter = None
         return False
 
-    # ---- I/O loop --------------------------------------------------------------------------------------------
+    # ---- the loop --------------------------------------------------------------------------------------------
 
     def _send(self, chunk: bytes) -> None:
         incoming = self._incoming

@@ -1,7 +1,8 @@
 """A call while the replica works on it: what is common to HTTP and Python calls.
 
-A call crosses twice: from the I/O loop, where it has taken a slot, to user code, and back with its answer. Whatever
-user code does, exactly one of `_io_answer`, `_io_finish` and `_io_fail` runs on the I/O loop, and gives the slot back.
+A call comes in on the user's loop, where it takes a slot, and is answered there; only sync user code runs elsewhere,
+in a thread. Whatever user code does, exactly one of `_answer`, `_finish` and `_fail` runs on the loop, and gives the
+slot back.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from eagleray.http.outflow import Outflow, Put
 from eagleray.replica.slots import Slots
 from eagleray.replica.threads import Threads
-from eagleray.serve.context import RequestContext
+from eagleray.serve.context import RequestContext, _serve_request_context
 from eagleray.wire.messages import ErrorHead, Headers, ReplyHead
 from eagleray.wire.streams import Incoming
 
@@ -26,20 +27,20 @@ NO_HEADERS: Headers = []
 
 
 class Floor:
-    """What all calls of a replica share: both loops, slots, threads and the user's code.
+    """What all calls of a replica share: the loop, slots, threads and the user's code.
 
-    `running` holds the calls whose user code runs on the user's loop: asyncio itself would not keep them alive.
+    `put` runs a function on the loop, from any thread. `running` holds the calls whose user code runs on the loop:
+    asyncio itself would not keep them alive.
     """
 
     __slots__ = (
         "base_context",
         "loop",
+        "put",
         "running",
         "slots",
         "stopping",
         "threads",
-        "to_io",
-        "to_user",
         "user",
     )
 
@@ -49,22 +50,20 @@ class Floor:
         loop: asyncio.AbstractEventLoop,
         slots: Slots,
         threads: Threads,
-        to_user: Put,
-        to_io: Put,
+        put: Put,
     ) -> None:
         self.user = user
         self.loop = loop
         self.slots = slots
         self.threads = threads
-        self.to_user = to_user
-        self.to_io = to_io
+        self.put = put
         self.running: set[Call] = set()
         self.base_context = Context()
         self.stopping = False
 
 
 class Call:
-    """One call that holds a slot. Methods that begin with `_io` or `on_` run on the I/O loop."""
+    """One call that holds a slot. `answer`, `begin`, `finish` and `fail` may be called from any thread, once in all."""
 
     __slots__ = ("cancelled", "context", "floor", "in_thread", "incoming", "outflow", "started", "task")
 
@@ -97,12 +96,14 @@ class Call:
         self.context = context
         return context
 
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """On the user's loop: runs `work` as this call's task. It begins with `enter` and answers in any case."""
+    def run(self, work: Coroutine[Any, Any, None], request: RequestContext) -> None:
+        """Runs `work` as this call's task. It begins with `enter` and answers in any case."""
         floor = self.floor
         floor.running.add(self)
+        context = floor.base_context.copy()
+        context.run(_serve_request_context.set, request)
         self.started = False
-        self.task = floor.loop.create_task(work, name="call")
+        self.task = floor.loop.create_task(work, name="call", context=context)
 
     def enter(self) -> None:
         """The task's first step. Raises CancelledError when the call was cancelled before it."""
@@ -117,7 +118,7 @@ class Call:
         self.enter()
 
     def ended(self) -> None:
-        """On the user's loop: user code has returned."""
+        """On the loop: user code has returned."""
         self.floor.running.discard(self)
         self.task = None
         if self.context is not None:
@@ -130,10 +131,10 @@ class Call:
         self.cancelled = True
         if self.outflow is not None:
             self.outflow.flush()
-        self.floor.to_user(self.cancel)
+        self.cancel()
 
     def cancel(self) -> None:
-        """On the user's loop: stops user code, and the calls that it has made."""
+        """On the loop: stops user code, and the calls that it has made."""
         self.cancelled = True
         if self.context is not None:
             self.context.cancel_children()
@@ -145,21 +146,21 @@ class Call:
 
     def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """The whole answer."""
-        self.floor.to_io(self._io_answer, status, headers, body)
+        self.floor.put(self._answer, status, headers, body)
 
     def begin(self, status: int, headers: Headers) -> Outflow:
         """The beginning of an answer that goes on through the returned way out."""
-        self.outflow = outflow = Outflow(self.incoming, self.floor.to_io)
-        self.floor.to_io(self._io_begin, status, headers)
+        self.outflow = outflow = Outflow(self.incoming, self.floor.put)
+        self.floor.put(self._begin, status, headers)
         return outflow
 
     def finish(self) -> None:
         """The end of an answer that was begun."""
-        self.floor.to_io(self._io_finish)
+        self.floor.put(self._finish)
 
     def fail(self, code: str, message: str, body: bytes = b"") -> None:
         """The end without an answer, or without the rest of it."""
-        self.floor.to_io(self._io_fail, code, message, body)
+        self.floor.put(self._fail, code, message, body)
 
     def fail_cancelled(self) -> None:
         """The answer to a cancel, by the caller or because the replica's time to stop is over."""
@@ -168,23 +169,23 @@ class Call:
         else:
             self.fail("cancelled", "The call was cancelled.")
 
-    # ---- answers, on the I/O loop ----------------------------------------------------------------------------
+    # ---- answers, on the loop ---------------------------------------------------------------------------------
 
-    def _io_leave(self) -> int:
+    def _leave(self) -> int:
         floor = self.floor
         if self.in_thread:
             floor.threads.done()
         return floor.slots.release()
 
-    def _io_answer(self, status: int, headers: Headers, body: bytes) -> None:
-        self.incoming.reply(ReplyHead(self._io_leave(), status, headers), body)
+    def _answer(self, status: int, headers: Headers, body: bytes) -> None:
+        self.incoming.reply(ReplyHead(self._leave(), status, headers), body)
 
-    def _io_begin(self, status: int, headers: Headers) -> None:
+    def _begin(self, status: int, headers: Headers) -> None:
         self.incoming.reply(ReplyHead(self.floor.slots.ongoing, status, headers), b"", False)
 
-    def _io_finish(self) -> None:
-        self._io_leave()
+    def _finish(self) -> None:
+        self._leave()
         self.incoming.send(b"", True)
 
-    def _io_fail(self, code: str, message: str, body: bytes) -> None:
-        self.incoming.fail(ErrorHead(code, message, self._io_leave()), body)
+    def _fail(self, code: str, message: str, body: bytes) -> None:
+        self.incoming.fail(ErrorHead(code, message, self._leave()), body)

@@ -4,7 +4,7 @@ What can be known before the first call is computed before it: whether a method 
 takes arguments. Hooks never raise: they return the user's traceback as text, because whatever user code raises,
 SystemExit included, is a fact about the user's code and not an event of ours.
 
-Belongs to the user's loop; only `known`, `entry`, `app` and `name` are read by the I/O loop.
+Belongs to the user's loop.
 """
 
 from __future__ import annotations

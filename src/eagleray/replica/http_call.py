@@ -31,18 +31,18 @@ _INTERNAL_ERROR = b"Internal Server Error"
 
 
 class HttpCall(Call):
-    """One HTTP request. `begin` on the I/O loop, once it has a slot; the answer goes out by itself."""
+    """One HTTP request. `begin_work` once it has a slot; the answer goes out by itself."""
 
     __slots__ = ("exchange", "scope")
 
     def __init__(self, floor: Floor, incoming: Incoming) -> None:
         super().__init__(floor, incoming)
-        self.exchange = Exchange(incoming, self, floor.to_user, floor.to_io)
+        self.exchange = Exchange(incoming, self)
         assert incoming.head.http is not None
         self.scope = make_scope(incoming.head.http)
 
     def begin_work(self) -> None:
-        """On the I/O loop: hands the request to user code."""
+        """Hands the request to user code."""
         incoming = self.incoming
         if not incoming.ended:
             incoming.on_data = self.exchange.on_data
@@ -53,17 +53,9 @@ class HttpCall(Call):
             self.in_thread = True
             floor.threads.submit(self._work)
         else:
-            floor.to_user(self._start)
+            self.run(self._serve() if floor.user.app is None else self._serve_app(), self.make_context(True))
 
-    # ---- on the user's loop ----------------------------------------------------------------------------------
-
-    def _start(self) -> None:
-        _serve_request_context.set(self.make_context(True))
-        user = self.floor.user
-        if user.app is not None:
-            self.run(self._serve_app())
-        else:
-            self.run(self._serve())
+    # ---- on the loop -----------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
         """A task's root: a plain deployment."""
@@ -150,7 +142,7 @@ class HttpCall(Call):
                 raise asyncio.CancelledError
             result = entry.function(self._request()) if entry.takes_arguments else entry.function()
             if isinstance(result, Response) or isawaitable(result):
-                self.floor.to_user(self._continue, result)
+                self.floor.put(self._continue, result)
                 return
             headers, body = self._encode(result)
         except BaseException as error:  # the root of this thread's work
@@ -160,8 +152,7 @@ class HttpCall(Call):
 
     def _continue(self, result: Any) -> None:
         assert self.context is not None
-        _serve_request_context.set(self.context)
-        self.run(self._finish_on_loop(result))
+        self.run(self._finish_on_loop(result), self.context)
 
     async def _finish_on_loop(self, result: Any) -> None:
         """A task's root: what a sync entry has returned needs the loop."""

@@ -26,14 +26,14 @@ _NO_LIMIT = 1 << 62
 
 
 class PythonCall(Call):
-    """One handle call. `begin_work` on the I/O loop, once it has a slot."""
+    """One handle call. `begin_work` once it has a slot."""
 
     __slots__ = ("body", "method")
 
     method: Method
 
     def begin_work(self) -> None:
-        """On the I/O loop: hands the call to user code, once its arguments are here."""
+        """Hands the call to user code, once its arguments are here."""
         incoming = self.incoming
         if incoming.ended:
             self._dispatch(incoming.body)
@@ -43,42 +43,35 @@ class PythonCall(Call):
 
     def _on_cancel_early(self) -> None:
         self.cancelled = True
-        self._io_fail("cancelled", "", b"")
+        self._fail("cancelled", "", b"")
 
     def _dispatch(self, body: bytes) -> None:
         self.body = body
         self.incoming.on_cancel = self.on_cancel
         method = self.floor.user.known.get(self.incoming.head.method)
         if method is None:
-            self.floor.to_user(self._find)
+            self.floor.loop.call_soon(self._find)
         else:
             self.method = method
-            if method.in_thread:
-                self._io_to_thread()
-            else:
-                self.floor.to_user(self._start)
+            self._start()
 
-    def _io_to_thread(self) -> None:
-        self.in_thread = True
-        self.floor.threads.submit(self._work)
+    def _start(self) -> None:
+        if self.method.in_thread:
+            self.in_thread = True
+            self.floor.threads.submit(self._work)
+        else:
+            self.run(self._serve(), self.make_context(False))
 
-    # ---- on the user's loop ----------------------------------------------------------------------------------
+    # ---- on the loop -----------------------------------------------------------------------------------------
 
     def _find(self) -> None:
-        """The first call of a method: looking it up may run user code, so it is not done on the I/O loop."""
+        """The first call of a method: looking it up may run user code, so it is not done while bytes are received."""
         try:
             self.method = self.floor.user.find(self.incoming.head.method)
         except BaseException as error:  # user code (a property, say) may raise anything
             self._failed(error)
             return
-        if self.method.in_thread:
-            self.floor.to_io(self._io_to_thread)
-        else:
-            self._start()
-
-    def _start(self) -> None:
-        _serve_request_context.set(self.make_context(False))
-        self.run(self._serve())
+        self._start()
 
     async def _serve(self) -> None:
         """A task's root."""
@@ -104,7 +97,7 @@ class PythonCall(Call):
         elif kind is AsyncGeneratorType:
             await self._stream(result)
         elif kind is GeneratorType:
-            self.floor.to_io(self._io_stream_in_thread, result)
+            self._stream_in_thread(result)
         else:
             raise TypeError(self._not_a_generator(kind))
 
@@ -124,7 +117,7 @@ class PythonCall(Call):
     async def _wait_at_yield(self, outflow: Any, items: AsyncGenerator[Any, None]) -> None:
         """A cancel that comes while the generator waits for the reader is thrown into it, as at an await."""
         try:
-            await wait_for_room(outflow, self.floor.to_user)
+            await wait_for_room(outflow)
         except asyncio.CancelledError as cancel:
             try:
                 await items.athrow(cancel)
@@ -148,7 +141,7 @@ class PythonCall(Call):
             del args, kwargs
             kind = type(result)
             if kind is AsyncGeneratorType or isawaitable(result):
-                self.floor.to_user(self._continue, result)
+                self.floor.put(self._continue, result)
             elif not self.incoming.head.stream:
                 self._check_value(kind)
                 self.answer(0, NO_HEADERS, codec.dump_value(result))
@@ -173,7 +166,7 @@ class PythonCall(Call):
             items.close()
         self.finish()
 
-    def _io_stream_in_thread(self, items: Generator[Any, None, None]) -> None:
+    def _stream_in_thread(self, items: Generator[Any, None, None]) -> None:
         """A coroutine has returned a sync generator: it runs in a thread, like any sync code."""
         self.in_thread = True
         self.floor.threads.submit(lambda: self._stream_to_end(items))
@@ -190,10 +183,9 @@ class PythonCall(Call):
         self._stream_here(items)
 
     def _continue(self, result: Any) -> None:
-        """On the user's loop: what a sync method has returned needs the loop."""
+        """On the loop: what a sync method has returned needs it."""
         assert self.context is not None
-        _serve_request_context.set(self.context)
-        self.run(self._finish_on_loop(result))
+        self.run(self._finish_on_loop(result), self.context)
 
     async def _finish_on_loop(self, result: Any) -> None:
         """A task's root."""

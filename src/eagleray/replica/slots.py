@@ -1,7 +1,7 @@
 """The only counter of a replica: how many calls it runs, and who must hear when one ends.
 
 A call takes a slot before anything else happens to it and gives it back once, with its answer. Callers that were
-turned away are remembered and told when there is room, so that nobody ever polls. Belongs to the I/O loop.
+turned away are remembered and told when there is room, so that nobody ever polls. Belongs to the user's loop.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ Work = Callable[[], object]
 
 
 class Threads:
-    """Belongs to the I/O loop: `submit` when work has a slot, `done` when its answer has come back.
+    """Belongs to the user's loop: `submit` when work has a slot, `done` when its answer has come back.
 
     Work must not raise: it ends its call by itself.
     """

@@ -1,7 +1,7 @@
 """The thread on which user code's event loop runs, from the replica's start to its end.
 
-User code owns this loop as far as it can: it may block it, start tasks on it, even stop it by raising SystemExit in
-a task. The I/O loop beside it goes on, so the replica is never deaf.
+Calls come in here too. User code owns this loop as far as it can: it may block it, start tasks on it, even stop it by
+raising SystemExit in a task. The control loop beside it goes on, so the controller always gets an answer.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class UserLoop:
             loop.close()
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Awaits `work` on the user's loop, from the I/O loop. Cancelling the waiter cancels `work`."""
+        """Awaits `work` on the user's loop, from the control loop. Cancelling the waiter cancels `work`."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
 
     def stop(self) -> None:

@@ -1,11 +1,13 @@
-"""A replica process: takes calls on its I/O loop, has user code answer them on the user's, and obeys the controller.
+"""A replica process: takes and answers calls on the user's loop, and obeys the controller on a loop beside it.
 
     STARTING -> READY -> DRAINING -> STOPPED        STARTING -> FAILED
 
 Start-up runs user code while the socket already answers, so `ready` can wait for it and nobody polls. A replica that
 has drained ends by itself. SIGTERM means: stop now, but in order.
 
-Only this module knows both loops; requests cross between them by `Floor`'s two hand-overs, hooks by `UserLoop.run`.
+Calls do not pass through the control loop: two hand-overs between threads would be most of a short call's time. User
+code that blocks its loop holds up its own calls only; the controller is still answered. Only this module knows both
+loops; hooks cross between them by `UserLoop.run`, and what belongs to the user's loop is told by its bridge.
 """
 
 from __future__ import annotations
@@ -30,9 +32,9 @@ from eagleray.replica.python_call import PythonCall
 from eagleray.replica.slots import Slots
 from eagleray.replica.threads import Threads
 from eagleray.replica.user_loop import UserLoop
-from eagleray.rpc.bridge import Bridge
 from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.server import Incoming, Server
+from eagleray.rpc.unix import calls_path, listen_unix
 from eagleray.serve import context
 from eagleray.serve.context import ReplicaContext, ReplicaRank, current_request
 from eagleray.serve.ingress import docs_path
@@ -43,9 +45,12 @@ from eagleray.wire.messages import CallKind
 logger = logging.getLogger("ray.serve")
 
 _HTTP = int(CallKind.HTTP)
-_PYTHON = int(CallKind.PYTHON)
 _STOP_S = 0.8
 """Seconds for user code to end at SIGTERM, or after a drain's time is over: node kills after 1 s."""
+
+
+_TURN_S = 0.1
+"""Seconds for the user's loop to say that it is idle, when nothing runs there."""
 
 
 class Worker:
@@ -75,18 +80,22 @@ class Worker:
             },
             name="replica control",
         )
-        self._server = Server(self._on_call)
+        self._server = Server(self._control.dispatch)
+        self._calls = Server(self._on_call)
         self._floor: Floor | None = None
         self._runtime: Runtime | None = None
 
     async def run(self, listener: socket.socket) -> None:
-        """Serves on `listener` until drained or cancelled; then user code has been told and all is closed."""
+        """Obeys on `listener`, and takes calls beside it, until drained or cancelled; then user code has been told and
+        all is closed.
+        """
         self._log(self._launch.logging_config)
+        calls = listen_unix(calls_path(listener.getsockname()))
         self._user_loop = UserLoop()
-        self._bridge = Bridge(asyncio.get_running_loop())
         self._threads = Threads()
         self._drained = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
+        await self._user_loop.run(self._calls.start(calls))
         self._started = self._tasks.start(self._start(), name="start")
         await self._server.start(listener)
         try:
@@ -117,8 +126,6 @@ class Worker:
         error = await self._user_loop.run(self._start_user())
         if error:
             logger.error("The replica could not be started:\n%s", error)
-        elif not self._slots.draining:
-            self._slots.open()
         return error
 
     async def _start_user(self) -> str:
@@ -138,12 +145,13 @@ class Worker:
             args, kwargs = load_init(launch)
         except BaseException as error:  # importing runs user code, which may raise anything
             return trimmed_text(error)
-        self._floor = Floor(
-            user, loop, self._slots, self._threads, self._user_loop.bridge.put, self._bridge.put
-        )
+        self._floor = Floor(user, loop, self._slots, self._threads, self._user_loop.bridge.post)
         user.on_made = self._made
         problem = await user.start(args, kwargs, self._user_config, launch.rank)
-        return problem or await user.check_health()  # the first one belongs to the start
+        problem = problem or await user.check_health()  # the first one belongs to the start
+        if not problem:
+            self._slots.open()
+        return problem
 
     def _made(self, instance: Any) -> None:
         self._replica.servable_object = instance
@@ -151,16 +159,13 @@ class Worker:
     # ---- calls -----------------------------------------------------------------------------------------------
 
     def _on_call(self, incoming: Incoming) -> None:
-        kind = incoming.head.kind
-        if kind != _HTTP and kind != _PYTHON:
-            self._control.dispatch(incoming)
-            return
+        """On the user's loop."""
         refusal = self._slots.refusal(incoming.connection)
         floor = self._floor
         if refusal is not None or floor is None:
             assert refusal is not None
             incoming.fail(refusal)
-        elif kind == _HTTP:
+        elif incoming.head.kind == _HTTP:
             HttpCall(floor, incoming).begin_work()
         else:
             PythonCall(floor, incoming).begin_work()
@@ -184,7 +189,7 @@ class Worker:
         if change.logging_config is not None:
             self._log(change.logging_config)
         if change.max_ongoing_requests is not None:
-            self._slots.resize(change.max_ongoing_requests)
+            self._user_loop.bridge.put(self._slots.resize, change.max_ongoing_requests)
         if change.world_size is not None:
             self._replica.world_size = change.world_size
         return self._state(await self._reconfigure_user(change))
@@ -221,12 +226,13 @@ class Worker:
         """Takes no more calls, waits for those under way, ends user code."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        self._slots.drain()
-        self._server.goaway()
+        to_user = self._user_loop.bridge.put
+        to_user(self._slots.drain)
+        to_user(self._calls.goaway)
         if not await self._wait_idle(timeout_s) and self._floor is not None:
             logger.warning("%d requests did not end within %g s.", self._slots.ongoing, timeout_s)
             self._floor.stopping = True
-            self._floor.to_user(_cancel_running, self._floor)
+            to_user(_cancel_running, self._floor)
             await self._wait_idle(_STOP_S)
         try:
             async with asyncio.timeout_at(max(deadline, loop.time() + _STOP_S)):
@@ -237,10 +243,15 @@ class Worker:
             logger.error("The replica did not stop in order:\n%s", problem)
 
     async def _wait_idle(self, timeout_s: float) -> bool:
+        loop = asyncio.get_running_loop()
         idle = asyncio.Event()
-        self._slots.when_idle(idle.set)
+
+        def tell() -> None:
+            loop.call_soon_threadsafe(idle.set)
+
+        self._user_loop.bridge.put(self._slots.when_idle, tell)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(max(timeout_s, _TURN_S)):
                 await idle.wait()
         except TimeoutError:
             return False
@@ -260,16 +271,20 @@ class Worker:
         await self._control.close()
         await self._tasks.close()
         await self._server.close()
-        if self._runtime is not None:
-            try:
-                async with asyncio.timeout(_STOP_S):
-                    await self._user_loop.run(self._runtime.close())
-            except TimeoutError:
-                pass  # user code blocks its loop: the process ends anyway
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await self._user_loop.run(self._close_calls())
+        except TimeoutError:
+            pass  # user code blocks its loop: the process ends anyway
         self._threads.close()
         self._user_loop.stop()
         await asyncio.get_running_loop().run_in_executor(None, self._user_loop.join, _STOP_S)
-        self._bridge.close()
+
+    async def _close_calls(self) -> None:
+        """On the user's loop."""
+        await self._calls.close()
+        if self._runtime is not None:
+            await self._runtime.close()
 
 
 def _cancel_running(floor: Floor) -> None:

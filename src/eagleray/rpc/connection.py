@@ -1,7 +1,7 @@
 """A session on a socket: reads, coalesced writes, back-pressure, who the peer is, and the end of it all.
 
-Frames that are emitted while bytes are being received leave when those are done; all others leave together at the
-next turn of the loop. This module knows nothing of calls.
+Frames that are emitted while bytes are being received leave when those are done; all others are given to the transport
+at once, which (uvloop's) writes what came within one turn of the loop together. This module knows nothing of calls.
 """
 
 from __future__ import annotations
@@ -68,14 +68,15 @@ class Connection(asyncio.Protocol):
     def wake(self) -> None:
         """The session has something to send."""
         if not self._receiving:
-            self._loop.call_soon(self._flush)
+            self._flush()
 
     def _flush(self) -> None:
         session = self._session
-        assert session is not None
-        out = session.out
         transport = self._transport
-        if out and transport is not None:
+        if session is None or transport is None:
+            return  # it begins: connection_made flushes
+        out = session.out
+        if out:
             session.out = []
             if len(out) == 1:
                 transport.write(out[0])

@@ -1,6 +1,6 @@
 """Sessions: the protocol of one connection as pure state, one class for each side.
 
-Bytes go in by `receive`, frames come out in `out` (`wake` is called when it stops being empty), callbacks tell what
+Bytes go in by `receive`, frames come out in `out` (`wake` is called after each), callbacks tell what
 has happened. Nothing here knows of sockets, time or loops, so every interleaving can be tested.
 
 A callback that raises is logged and gives up its own call; the connection goes on. A peer that breaks the protocol
@@ -87,16 +87,12 @@ class Session:
     # ---- output ----------------------------------------------------------------------------------------------
 
     def emit(self, meta: int, stream_id: int, head: bytes = b"", body: Buffer = b"") -> None:
-        out = self.out
-        if not out:
-            self.wake()
-        append_frame(out, meta, stream_id, head, body)
+        append_frame(self.out, meta, stream_id, head, body)
+        self.wake()
 
     def emit_raw(self, frame: bytes) -> None:
-        out = self.out
-        if not out:
-            self.wake()
-        out.append(frame)
+        self.out.append(frame)
+        self.wake()
 
     def pause(self) -> None:
         """The transport is full: streams wait; unary calls and replies do not."""
@@ -199,10 +195,8 @@ class ClientSession(Session):
             stream.start(data, body, end)
         elif size <= _SMALL:
             header = pack_header(len(data) + size, stream_id, _CALL_END | len(data) << 8)
-            out = self.out
-            if not out:
-                self.wake()
-            out.append(b"".join((header, data, body)))
+            self.out.append(b"".join((header, data, body)))
+            self.wake()
         else:
             self.emit(_CALL_END, stream_id, data, body)
         return stream

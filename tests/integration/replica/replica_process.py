@@ -13,6 +13,7 @@ from typing import Any
 from eagleray.base import logs
 from eagleray.replica.worker import Worker
 from eagleray.rpc.client import Client
+from eagleray.rpc.unix import calls_path
 from eagleray.serve import context
 from eagleray.wire import codec
 from eagleray.wire.control import Drain, Empty, Ready, ReplicaLaunch
@@ -84,10 +85,13 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 class Replica:
-    """A running worker and one connection to it."""
+    """A running worker, a connection for calls to it, and the controller's connection."""
 
-    def __init__(self, worker: Worker, client: Client, life: asyncio.Task[None], address: str) -> None:
+    def __init__(
+        self, worker: Worker, control: Client, client: Client, life: asyncio.Task[None], address: str
+    ) -> None:
         self.worker = worker
+        self.control = control
         self.client = client
         self.life = life
         self.address = address
@@ -133,7 +137,7 @@ class Replica:
         return call
 
     async def drain(self, timeout_s: float = 5.0) -> None:
-        await self.client.request("drain", Drain(timeout_s=timeout_s), Empty, timeout_s=10)
+        await self.control.request("drain", Drain(timeout_s=timeout_s), Empty, timeout_s=10)
 
     @property
     def ongoing(self) -> int:
@@ -165,21 +169,28 @@ async def replica(
         )
     )
     life = asyncio.get_running_loop().create_task(worker.run(listener), name="replica under test")
-    running: Replica
-
-    client = await Client.connect(f"unix:{path}", on_room=lambda _: running.room.set())
-    running = Replica(worker, client, life, f"unix:{path}")
+    control = await Client.connect(f"unix:{path}")
     try:
-        running.ready = await client.request("ready", Empty(), Ready, timeout_s=10)
-        assert bool(running.ready.error) == expect_error, running.ready.error
-        yield running
+        ready = await control.request("ready", Empty(), Ready, timeout_s=10)
+        assert bool(ready.error) == expect_error, ready.error
+        address = f"unix:{calls_path(path)}"
+        client = await Client.connect(address, on_room=lambda _: running.room.set())
+        try:
+            running = Replica(worker, control, client, life, address)
+            running.ready = ready
+            yield running
+        finally:
+            if not worker._drained.is_set():
+                life.cancel()
+            await asyncio.wait([life], timeout=10)
+            assert life.done(), "the replica did not end"
+            client.close()
+            await client.wait_closed()
     finally:
-        if not life.done():
-            life.cancel()
+        life.cancel()
         await asyncio.wait([life], timeout=10)
-        assert life.done(), "the replica did not end"
-        client.close()
-        await client.wait_closed()
+        control.close()
+        await control.wait_closed()
         context.install(None, None)
         logs.reset()
         shutil.rmtree(directory)

@@ -143,7 +143,7 @@ def test_reconfigure() -> None:
         async with replica(Configured, user_config=json.dumps({"a": 1}).encode()) as r:
 
             async def change(**fields: Any) -> str:
-                ready = await r.client.request("reconfigure", Reconfigure(**fields), Ready, timeout_s=5)
+                ready = await r.control.request("reconfigure", Reconfigure(**fields), Ready, timeout_s=5)
                 return ready.error
 
             assert await change(user_config=b'{"a":2}') == ""
@@ -194,9 +194,11 @@ def test_the_first_health_check_belongs_to_the_start() -> None:
 def test_health() -> None:
     async def main() -> None:
         async with replica(Sick) as r:
-            assert (await r.client.request("check_health", Empty(), Health, timeout_s=5)).error == ""
+            assert (await r.control.request("check_health", Empty(), Health, timeout_s=5)).error == ""
             await r.get()
-            assert "I am sick" in (await r.client.request("check_health", Empty(), Health, timeout_s=5)).error
+            assert (
+                "I am sick" in (await r.control.request("check_health", Empty(), Health, timeout_s=5)).error
+            )
 
     asyncio.run(main())
 
@@ -206,7 +208,7 @@ def test_a_blocked_user_loop_is_busy_not_dead() -> None:
         async with replica(Blocking) as r:
             call = r.http()
             await until(lambda: r.ongoing)
-            health = await r.client.request("check_health", Empty(), Health, timeout_s=5)
+            health = await r.control.request("check_health", Empty(), Health, timeout_s=5)
             assert health.error == "" and health.ongoing == 1
             r.worker._replica.servable_object.go.set()
             await call.done.wait()
@@ -259,7 +261,7 @@ def test_drain_ends_what_does_not_end(report: list[str]) -> None:
         async with replica(Slow) as r:
             call = r.http()
             await until(lambda: r.ongoing)
-            await r.client.request("drain", Drain(timeout_s=0.0), Empty, timeout_s=10)
+            await r.control.request("drain", Drain(timeout_s=0.0), Empty, timeout_s=10)
             await call.done.wait()
             assert call.error is not None and call.error.code == "replica_died"
             assert report == ["del"]

@@ -17,6 +17,7 @@ import pytest
 from tests.integration.replica.replica_process import Call, Replica
 
 from eagleray.rpc.client import Client
+from eagleray.rpc.unix import calls_path
 from eagleray.wire.control import Drain, Empty, Ready, ReplicaLaunch, encode
 
 _MODULE = """
@@ -66,18 +67,19 @@ async def _with_process(directory: Path, end: Callable[[Replica, int], Awaitable
     assert process.stdin is not None
     process.stdin.write(encode(launch))
     process.stdin.close()
-    client = await Client.connect(f"unix:{path}")
-    replica = Replica(None, client, None, path)  # type: ignore[arg-type]
+    control = await Client.connect(f"unix:{path}")
     try:
-        ready = await client.request("ready", Empty(), Ready, timeout_s=20)
+        ready = await control.request("ready", Empty(), Ready, timeout_s=20)
         assert ready.error == "" and ready.pid == process.pid
+        address = f"unix:{calls_path(path)}"
+        replica = Replica(None, control, await Client.connect(address), None, address)  # type: ignore[arg-type]
         assert (await replica.get()).body == str(process.pid).encode()
         await end(replica, process.pid)
         async with asyncio.timeout(10):
             return await process.wait()
     finally:
-        client.close()
-        await client.wait_closed()
+        control.close()
+        await control.wait_closed()
         if process.returncode is None:
             process.kill()
             await process.wait()
@@ -93,7 +95,7 @@ def directory() -> object:
 
 def test_it_ends_by_itself_once_drained(directory: Path) -> None:
     async def drain(replica: Replica, pid: int) -> None:
-        await replica.client.request("drain", Drain(), Empty, timeout_s=10)
+        await replica.control.request("drain", Drain(), Empty, timeout_s=10)
 
     assert asyncio.run(_with_process(directory, drain)) == 0
     assert (directory / "deleted").read_text() == "x"

@@ -67,7 +67,7 @@ def make(body: bytes = b"", ended: bool = True) -> tuple[Exchange, Answers, Inco
     incoming = Incoming(session, 1, HEAD, body, ended)
     session.streams[1] = incoming
     answers = Answers(incoming)
-    return Exchange(incoming, answers, put, put), answers, incoming
+    return Exchange(incoming, answers), answers, incoming
 
 
 def credits_of(incoming: Incoming) -> int:
