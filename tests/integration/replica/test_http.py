@@ -253,7 +253,9 @@ def test_a_slow_reader_stops_the_stream_and_a_gone_one_ends_it() -> None:
             assert call.error is not None and call.error.code == "cancelled"
             assert r.ongoing == 0
             async with asyncio.timeout(10):
-                while (await r.value("state"))[1] != ["endless"]:  # the loop closes the generator that is left
+                while (await r.value("state"))[1] != [
+                    "endless"
+                ]:  # the loop closes the generator that is left
                     pass
 
     asyncio.run(main())
