@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from eagleray.base.errors import ProtocolError
+from eagleray.wire.client_session import ClientSession
 from eagleray.wire.handshake import Handshake
 from eagleray.wire.messages import CallHead, CallKind, ErrorHead, ReplyHead
-from eagleray.wire.session import ClientSession, ServerSession, Session
+from eagleray.wire.server_session import ServerSession
+from eagleray.wire.session import Session
 from eagleray.wire.streams import CallHandler, ClientStream, Incoming
 
 HEAD = CallHead(CallKind.PYTHON, "run")

@@ -76,6 +76,10 @@ class RoutedCall(CallHandler):
             return
         self.on_failed(error or RequestCancelledError(self.head.request_id))
 
+    def opened(self, stream: ClientStream) -> None:
+        """From the thread that sends: this is the stream of the call."""
+        self.stream = stream
+
     # ---- from the connection ---------------------------------------------------------------------------------
 
     def on_reply(self, head: ReplyHead, body: bytes, end: bool) -> None:

@@ -7,20 +7,24 @@ others have there is known from the load that each reply carries.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 
 from eagleray.base.errors import DeploymentUnavailableError, EaglerayError
 from eagleray.base.ids import DeploymentID
 from eagleray.routing import admission
-from eagleray.routing.call import DONE, QUEUED, SENT, RoutedCall
+from eagleray.routing.call import DONE, NEW, QUEUED, SENT, RoutedCall
 from eagleray.routing.policies import power_of_two
 from eagleray.routing.table import DeploymentEntry, ReplicaEntry
 from eagleray.rpc.client import Client
 
 
 class Target:
-    """A replica: its connection and the slots that this router holds there."""
+    """A replica: its connection and the slots that this router holds there.
+
+    `in_flight` changes with `lock` held, since other threads may `reserve` a slot; all else belongs to the loop.
+    """
 
     __slots__ = (
         "client",
@@ -30,6 +34,7 @@ class Target:
         "full",
         "in_flight",
         "listed",
+        "lock",
         "max_ongoing",
         "pool",
     )
@@ -44,6 +49,7 @@ class Target:
         self.full = False
         self.draining = False
         self.listed = True
+        self.lock = threading.Lock()
 
     @property
     def has_room(self) -> bool:
@@ -63,9 +69,18 @@ class Target:
     def observe(self, load: int) -> None:
         self.foreign = max(0, load - self.in_flight)
 
+    def reserve(self) -> bool:
+        """From any thread: takes a slot if there is one, to be given back by `release`."""
+        with self.lock:
+            if not self.listed or not self.has_room:
+                return False
+            self.in_flight += 1
+            return True
+
     def release(self, load: int | None) -> None:
         """A call of ours has ended there: its slot is free again."""
-        self.in_flight -= 1
+        with self.lock:
+            self.in_flight -= 1
         self.full = False
         if load is not None:
             foreign = load - self.in_flight
@@ -77,7 +92,8 @@ class Target:
 
     def refuse(self, load: int, *, draining: bool, retry: RoutedCall | None = None) -> None:
         """The replica did not take a call: it is full until it says ROOM, or is leaving for good."""
-        self.in_flight -= 1
+        with self.lock:
+            self.in_flight -= 1
         self.observe(load)
         if draining:
             self.draining = True
@@ -135,6 +151,28 @@ class Pool:
         # Room may exist although others wait: their wake-up is then still to come in this turn of the loop.
         self.wake()
 
+    def submit_alone(self, call: RoutedCall, post: Callable[..., object]) -> bool:
+        """From any thread: sends a small call to an idle replica. False: nothing was done, `submit` it on the loop.
+
+        `post` runs a function on the loop.
+        """
+        target = None if self.queued else power_of_two(self.targets)
+        client = target.client if target is not None else None
+        if target is None or client is None or not target.reserve():
+            return False
+        call.pool = self
+        call.target = target
+        call.state = SENT
+        sent = False
+        try:
+            sent = client.call_alone(call.head, call.body, call, call.opened)
+        finally:
+            if not sent and call.stream is None:  # also when Ctrl-C came between
+                call.state = NEW
+                call.target = None
+                post(target.release, None)
+        return sent
+
     def enqueue(self, call: RoutedCall, *, first: bool = False) -> None:
         call.state = QUEUED
         self.queued += 1
@@ -167,7 +205,8 @@ class Pool:
 
     def _send(self, call: RoutedCall, target: Target) -> None:
         assert target.client is not None
-        target.in_flight += 1
+        with target.lock:
+            target.in_flight += 1
         call.state = SENT
         call.target = target
         call.stream = target.client.call(call.head, call.body, end=call.body_complete, handler=call)
@@ -202,8 +241,10 @@ class Pool:
         leaving = [t for t in self.targets if t.entry.replica_id in replica_ids]
         self.targets = [t for t in self.targets if t.entry.replica_id not in replica_ids]
         for target in leaving:
-            target.listed = False
-            if not target.in_flight:
+            with target.lock:
+                target.listed = False
+                idle = not target.in_flight
+            if idle:
                 target.disconnect()
 
     def _fail_waiting(self, reason: str = "it failed to deploy") -> None:

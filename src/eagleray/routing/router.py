@@ -27,13 +27,19 @@ leaves the table within milliseconds, so later attempts are for one that dropped
 
 
 class Router:
-    """Belongs to the loop that it was made on. `eager_ingress` connects to ingress replicas before the first call."""
+    """Belongs to the loop that it was made on. `eager_ingress` connects to ingress replicas before the first call.
 
-    def __init__(self, connect: Connect = Client.connect, *, eager_ingress: bool = False) -> None:
+    `shared` lets other threads use `submit_alone`.
+    """
+
+    def __init__(
+        self, connect: Connect = Client.connect, *, eager_ingress: bool = False, shared: bool = False
+    ) -> None:
         self.table = RoutingTable()
         self.matcher = RouteMatcher(())
         self._connect = connect
         self._eager_ingress = eager_ingress
+        self._shared = shared
         self._pools: dict[str, Pool] = {}
         self._tasks = Tasks("router")
         self._dialling: set[asyncio.Task[None]] = set()
@@ -50,6 +56,14 @@ class Router:
                 return
             pool = self.open(call.key)
         pool.submit(call)
+
+    def submit_alone(self, call: RoutedCall, post: Callable[..., object]) -> bool:
+        """From any thread: sends the call if that needs nothing of the loop. False: nothing was done, `submit` it.
+
+        `post` runs a function on the loop.
+        """
+        pool = self._pools.get(call.key)
+        return pool is not None and pool.submit_alone(call, post)
 
     def open(self, key: str) -> Pool:
         """Starts to follow a deployment: connects to its replicas. Idempotent."""
@@ -108,6 +122,7 @@ class Router:
                     on_close=lambda client: self._on_close(client, target),
                     on_room=target.on_room,
                     on_goaway=target.on_goaway,
+                    shared=self._shared,
                     greeted=True,  # node listens for a replica that has died until it has been reaped
                 )
             except (OSError, EaglerayError) as error:

@@ -26,10 +26,10 @@ from eagleray.base.errors import (
     RequestTimeoutError,
 )
 from eagleray.rpc.connection import HANDSHAKE_TIMEOUT_S, Connection, is_same_user, widen
+from eagleray.wire.client_session import ClientSession
 from eagleray.wire.control import Message, decode, encode
 from eagleray.wire.handshake import NONCE_SIZE, Handshake
 from eagleray.wire.messages import DRAINING, CallHead, CallKind, ErrorHead, ReplyHead
-from eagleray.wire.session import ClientSession
 from eagleray.wire.streams import CallHandler, ClientStream
 
 __all__ = ["CallHandler", "Client", "ClientStream"]
@@ -56,7 +56,7 @@ class Client:
         self._connection.peer = address
         nonce = os.urandom(NONCE_SIZE) if secret is not None else b""
         handshake = Handshake(server=False, secret=secret, nonce=nonce)
-        self._session = ClientSession(self._connection.wake, handshake)
+        self._session = ClientSession(self._connection.wake, handshake, self._connection.lock)
         self._connection.attach(self._session)
 
     @classmethod
@@ -69,13 +69,14 @@ class Client:
         on_room: Notice | None = None,
         on_goaway: Notice | None = None,
         greeted: bool = False,
+        shared: bool = False,
     ) -> Client:
         """Connects to `unix:/path` or `tcp:host:port` (which needs the `secret` that the server has).
 
         `on_close` is called once when the connection has ended, also by `close()`; `on_room` and `on_goaway` when the
         server says so. Over a Unix socket it returns at once, although the server may accept later or never; `greeted`
         waits until it has said HELLO, as over TCP. Raises OSError, or ProtocolError when the peer is not who it should
-        be or ends the connection before.
+        be or ends the connection before. `shared` lets other threads use `call_alone`.
         """
         kind, _, rest = address.partition(":")
         if kind == "unix":
@@ -86,6 +87,7 @@ class Client:
             raise ConfigError(
                 f"cannot connect to '{address}': use unix:/path, or tcp:host:port with a secret"
             )
+        client._connection.shared = shared
         session = client._session
         if on_room is not None:
             session.on_room = lambda: on_room(client)
@@ -182,6 +184,28 @@ class Client:
             return session.call(head, body, end, handler)
         except ValueError as error:
             return self._refuse(handler, ErrorHead("config", str(error)))
+
+    def call_alone(
+        self, head: CallHead, body: bytes, handler: CallHandler, opened: Callable[[ClientStream], None]
+    ) -> bool:
+        """From any thread: sends a small call when no other is open, without waking the loop.
+
+        `opened` gets the stream before anything is sent. False: nothing was done, the loop's thread is to `call`.
+        """
+        session = self._session
+        if session.streams or not self._connection.shared:
+            return False
+        try:
+            with session.lock:
+                call = session.open_alone(head, body, handler)
+                if call is None:
+                    return False
+                opened(call[0])
+                self._connection.write_now(call[1])
+        except BaseException:  # Ctrl-C: nobody knows what was sent
+            self._connection.fail_from_thread("a call was interrupted while it was sent")
+            raise
+        return True
 
     def _refuse(self, handler: CallHandler, error: ErrorHead) -> ClientStream:
         stream = ClientStream(self._session, 0, handler)

@@ -1,7 +1,9 @@
 """A session on a socket: reads, coalesced writes, back-pressure, who the peer is, and the end of it all.
 
 Frames that are emitted while bytes are being received leave when those are done; all others are given to the transport
-at once, which (uvloop's) writes what came within one turn of the loop together. This module knows nothing of calls.
+at once, which (uvloop's) writes what came within one turn of the loop together. Another thread may write one frame
+itself (`write_now`): to wake the loop for it would be the longest step of a short call. This module knows nothing of
+calls.
 """
 
 from __future__ import annotations
@@ -11,11 +13,14 @@ import logging
 import os
 import socket
 import struct
+import threading
 from collections.abc import Callable
-from typing import cast
+from typing import TypeVarTuple, Unpack, cast
 
 from eagleray.base.errors import ProtocolError, RequestTimeoutError
 from eagleray.wire.session import Session
+
+Ts = TypeVarTuple("Ts")
 
 logger = logging.getLogger("eagleray.rpc")
 
@@ -41,9 +46,12 @@ class Connection(asyncio.Protocol):
     def __init__(self, on_closed: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_closed = on_closed
+        self.lock = threading.Lock()
+        """The session's lock."""
         self._transport: asyncio.Transport | None = None
         self._session: Session | None = None
         self._receiving = False
+        self._fd = -1
         self._deadline: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
         self.lost: asyncio.Future[None] = self._loop.create_future()
@@ -51,6 +59,8 @@ class Connection(asyncio.Protocol):
         self._ping_number = 0
         self.peer = "?"
         self.handshake_required = False
+        self.shared = False
+        """Whether other threads may write; to be set before the transport comes."""
 
     @property
     def session(self) -> Session:
@@ -75,13 +85,40 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if session is None or transport is None:
             return  # it begins: connection_made flushes
-        out = session.out
-        if out:
-            session.out = []
-            if len(out) == 1:
-                transport.write(out[0])
-            else:
-                transport.writelines(out)
+        if session.out:
+            with session.lock:
+                out, session.out = session.out, []
+                if len(out) == 1:
+                    transport.write(out[0])
+                else:
+                    transport.writelines(out)
+
+    def write_now(self, frame: bytes) -> None:
+        """From any thread, with the session's lock held and nothing in `out`: writes a frame.
+
+        What the socket does not take, or everything if this connection is not `shared`, is left to the loop.
+        """
+        transport = self._transport
+        sent = 0
+        if self._fd >= 0 and transport is not None and not transport.get_write_buffer_size():
+            try:
+                sent = os.write(self._fd, frame)
+            except OSError:
+                pass  # full or lost: the transport will find out
+        if sent < len(frame):
+            # Before anything that the loop has emitted meanwhile.
+            self.session.out.insert(0, frame[sent:])
+            self._hand_over(self._flush)
+
+    def fail_from_thread(self, reason: str) -> None:
+        """From any thread: ends the connection and its calls."""
+        self._hand_over(self._fail, reason)
+
+    def _hand_over(self, function: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            pass  # the loop has ended, and the connection with it
 
     def pause_writing(self) -> None:
         self.session.pause()
@@ -98,6 +135,9 @@ class Connection(asyncio.Protocol):
         if self.session.closed:
             transport.abort()
             return
+        if self.shared:
+            # Of our own, because the transport closes its one before it tells us.
+            self._fd = os.dup(transport.get_extra_info("socket").fileno())
         if self.handshake_required:
             self._deadline = self._loop.call_later(
                 HANDSHAKE_TIMEOUT_S, self._fail, "the peer sent no HELLO in time"
@@ -184,6 +224,10 @@ class Connection(asyncio.Protocol):
         if self._linger is not None:
             self._linger.cancel()
         self._transport = None
+        with self.session.lock:
+            fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
         if not self.lost.done():
             self.lost.set_result(None)
 

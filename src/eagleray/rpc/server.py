@@ -17,7 +17,7 @@ from typing import Any
 from eagleray.base.errors import ConfigError
 from eagleray.rpc.connection import Connection, is_same_user, widen
 from eagleray.wire.handshake import NONCE_SIZE, Handshake
-from eagleray.wire.session import ServerSession
+from eagleray.wire.server_session import ServerSession
 from eagleray.wire.streams import Incoming
 
 __all__ = ["Incoming", "Server", "ServerConnection"]
@@ -37,7 +37,7 @@ class ServerConnection(Connection):
         self._trusted_socket = secret is None
         nonce = os.urandom(NONCE_SIZE) if secret is not None else b""
         handshake = Handshake(server=True, secret=secret, nonce=nonce)
-        self._calls = ServerSession(self.wake, handshake, on_call)
+        self._calls = ServerSession(self.wake, handshake, on_call, self.lock)
         self.attach(self._calls)
         self.handshake_required = True
 

@@ -96,7 +96,12 @@ class DeploymentHandle(Generic[T]):
             composed = bool(kwargs) and bool(find_responses((), kwargs))
         body = b"" if composed else codec.dump_call(args, kwargs)
         call = (StreamCall if stream else HandleCall)(runtime, self._key, head, body, request)
-        runtime.post(Composition(call, args, kwargs).begin if composed else call.begin)
+        if composed:
+            runtime.post(Composition(call, args, kwargs).begin)
+        elif request.children is None:
+            runtime.begin(call, call.begin)
+        else:
+            runtime.post(call.begin)
         return DeploymentResponseGenerator(call) if stream else DeploymentResponse(call)
 
     def options(self, **options: Any) -> DeploymentHandle[Any]:

@@ -33,14 +33,19 @@ _RETRY_S = 0.05
 class Runtime:
     """Belongs to `loop`; `post` and `request` may be called from any thread. The maker closes it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, address: str, name: str) -> None:
-        """On the thread of `loop` only. The subscription starts with the first call that needs it."""
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, address: str, name: str, *, shared: bool = False
+    ) -> None:
+        """On the thread of `loop` only. The subscription starts with the first call that needs it.
+
+        `shared`: other threads make most of the calls, and may send them by themselves.
+        """
         self.loop = loop
         self.address = address
         self.thread_id = threading.get_ident()
         self.submit_here: Callable[[RoutedCall], None] = self._submit_first
         self._name = name
-        self._router = Router()
+        self._router = Router(shared=shared)
         self._subscription: Subscription | None = None
         self._watching: asyncio.Task[None] | None = None
         self._bridge = Bridge(loop)
@@ -74,6 +79,13 @@ class Runtime:
             self.submit_here(call)
         else:
             self._bridge.put(self.submit_here, call)
+
+    def begin(self, call: RoutedCall, begin: Callable[[], None]) -> None:
+        """Starts a call that has no parent: sends it from this thread if it can, else has `begin` run on the loop."""
+        if threading.get_ident() == self.thread_id:
+            begin()
+        elif not self._router.submit_alone(call, self._bridge.put):
+            self._bridge.put(begin)
 
     def bridge_to(self, loop: asyncio.AbstractEventLoop) -> Bridge:
         """The hand-over to a user's loop, from the thread of this runtime; one for each loop."""
@@ -193,7 +205,7 @@ class RuntimeThread:
     async def _serve(
         self, loop: asyncio.AbstractEventLoop, address: str, name: str, started: Future[Runtime]
     ) -> None:
-        runtime = Runtime(loop, address, name)
+        runtime = Runtime(loop, address, name, shared=True)
         started.set_result(runtime)
         try:
             await asyncio.wrap_future(self._stop)

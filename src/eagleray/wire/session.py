@@ -11,46 +11,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import msgspec
-
 from eagleray.base.errors import ProtocolError
-from eagleray.wire.flow import WINDOW, Flow, Stream
+from eagleray.wire.flow import Stream
 from eagleray.wire.frames import (
     CALL,
-    CANCEL,
-    CREDIT,
-    DATA,
     END,
     ERROR,
-    GOAWAY,
     HELLO,
     KIND_MASK,
     KINDS,
     MAX_CHUNK,
     MAX_HEAD,
-    MAX_STREAM_ID,
-    MORE,
     PING,
     PONG,
     REPLY,
-    ROOM,
     Buffer,
     Decoder,
     append_frame,
-    pack_header,
 )
 from eagleray.wire.handshake import MAX_HELLO, Handshake
-from eagleray.wire.messages import (
-    CallHead,
-    ErrorHead,
-    decode_call,
-    decode_error,
-    decode_reply,
-    encode_call,
-)
-from eagleray.wire.streams import CallHandler, ClientStream, Incoming
 
 logger = logging.getLogger("eagleray.wire")
 
@@ -60,12 +42,17 @@ _CALL_END = CALL | END
 _REPLY_END = REPLY | END
 _ERROR_END = ERROR | END
 
+Lock = AbstractContextManager[object]
+NO_LOCK: Lock = nullcontext()
+
 
 class Session:
     """What both sides share: output, handshake, pings, back-pressure of the transport, the end."""
 
-    def __init__(self, wake: Callable[[], None], handshake: Handshake) -> None:
+    def __init__(self, wake: Callable[[], None], handshake: Handshake, lock: Lock = NO_LOCK) -> None:
         self.out: list[Buffer] = []
+        self.lock = lock
+        """Held while output leaves and while a call is opened: see `ClientSession.open_alone`."""
         self.wake = wake
         self.ready = False
         self.on_ready: Callable[[], None] | None = None
@@ -155,9 +142,10 @@ class Session:
 
         Returns False when it was closed already.
         """
-        if self.closed:
-            return False
-        self.closed = True
+        with self.lock:
+            if self.closed:
+                return False
+            self.closed = True
         self.reason = reason
         self._decoder.stop()
         self.blocked.clear()
@@ -166,225 +154,3 @@ class Session:
 
     def _end_calls(self) -> None:
         raise NotImplementedError
-
-
-class ClientSession(Session):
-    """The side that calls. `on_room` and `on_goaway` tell what the server says of itself."""
-
-    def __init__(self, wake: Callable[[], None], handshake: Handshake) -> None:
-        super().__init__(wake, handshake)
-        self.streams: dict[int, ClientStream] = {}
-        self.on_room: Callable[[], None] | None = None
-        self.on_goaway: Callable[[], None] | None = None
-        self._last_id = 0
-
-    def call(self, head: CallHead, body: bytes, end: bool, handler: CallHandler) -> ClientStream:
-        """Opens a call. Raises ValueError when its head does not fit; the session must not be closed."""
-        data = encode_call(head)
-        if len(data) > MAX_HEAD:
-            raise ValueError(f"the head of the call is {len(data)} bytes, over the limit of {MAX_HEAD}")
-        stream_id = self._last_id + 1
-        if stream_id > MAX_STREAM_ID:
-            stream_id = 1
-        while stream_id in self.streams:
-            stream_id = stream_id % MAX_STREAM_ID + 1
-        self._last_id = stream_id
-        self.streams[stream_id] = stream = ClientStream(self, stream_id, handler)
-        size = len(body)
-        if not end or size > MAX_CHUNK:
-            stream.start(data, body, end)
-        elif size <= _SMALL:
-            header = pack_header(len(data) + size, stream_id, _CALL_END | len(data) << 8)
-            self.out.append(b"".join((header, data, body)))
-            self.wake()
-        else:
-            self.emit(_CALL_END, stream_id, data, body)
-        return stream
-
-    def _on_frame(self, meta: int, stream_id: int, head: bytes, body: bytes) -> None:
-        stream = self.streams.get(stream_id)
-        if stream is None:
-            if stream_id:
-                raise ProtocolError(
-                    f"frame of kind {meta & KIND_MASK} for call {stream_id}, which is not open"
-                )
-            self._on_notice(meta, body)
-        elif meta == _REPLY_END:
-            try:
-                reply = decode_reply(head)
-            except msgspec.DecodeError as error:
-                raise ProtocolError(f"malformed REPLY: {error}") from None
-            if stream.replied:
-                raise ProtocolError(f"second REPLY to call {stream_id}")
-            del self.streams[stream_id]
-            stream.closed = True
-            if stream.flow is not None:
-                self.blocked.pop(stream_id, None)
-            try:
-                stream.handler.on_reply(reply, body, True)
-            except Exception:
-                logger.exception("on_reply of call %d has failed", stream_id)
-        else:
-            self._on_stream_frame(stream, meta, head, body)
-
-    def _on_notice(self, meta: int, body: bytes) -> None:
-        notice = self.on_room if meta == ROOM else self.on_goaway if meta == GOAWAY else None
-        if meta not in (ROOM, GOAWAY) or body:
-            self._on_connection_frame(meta, 0, body)
-        elif notice is not None:
-            try:
-                notice()
-            except Exception:
-                logger.exception("the callback for %s has failed", KINDS[meta])
-
-    def _on_stream_frame(self, stream: ClientStream, meta: int, head: bytes, body: bytes) -> None:
-        kind = meta & KIND_MASK
-        if kind == DATA:
-            self._on_data(stream, meta, body)
-        elif meta == REPLY:
-            self._on_reply(stream, head, body)
-        elif meta == _ERROR_END:
-            try:
-                error = decode_error(head)
-            except msgspec.DecodeError as problem:
-                raise ProtocolError(f"malformed ERROR: {problem}") from None
-            self._end(stream)
-            self._finish(stream, error, body)
-        elif meta == CREDIT and len(body) == 4:
-            stream.credit(int.from_bytes(body, "little"))
-        else:
-            self._on_connection_frame(meta, stream.id, body)
-
-    def _on_reply(self, stream: ClientStream, head: bytes, body: bytes) -> None:
-        try:
-            reply = decode_reply(head)
-        except msgspec.DecodeError as error:
-            raise ProtocolError(f"malformed REPLY: {error}") from None
-        if stream.replied:
-            raise ProtocolError(f"second REPLY to call {stream.id}")
-        stream.replied = True
-        if stream.flow is None:
-            stream.flow = Flow(0, WINDOW)
-            stream.accepted = stream.managed = True
-        stream.received(len(body))
-        self.notify(stream, stream.handler.on_reply, reply, body, False)
-
-    def _on_data(self, stream: ClientStream, meta: int, body: bytes) -> None:
-        if not stream.replied:
-            raise ProtocolError(f"DATA before REPLY on call {stream.id}")
-        more = bool(meta & MORE)
-        end = bool(meta & END)
-        if more and end:
-            raise ProtocolError(f"DATA of call {stream.id} has both END and MORE")
-        chunk = stream.assemble(stream.received(len(body)), body, more)
-        if chunk is None:
-            return
-        if end:
-            self._end(stream)
-        if chunk or end:
-            self.notify(stream, stream.handler.on_data, chunk, end)
-
-    def _end(self, stream: ClientStream) -> None:
-        stream.closed = True
-        self.streams.pop(stream.id, None)
-        self.blocked.pop(stream.id, None)
-
-    def _finish(self, stream: ClientStream, error: ErrorHead, body: bytes) -> None:
-        try:
-            stream.handler.on_error(error, body)
-        except Exception:
-            logger.exception("on_error of call %d has failed", stream.id)
-
-    def _end_calls(self) -> None:
-        error = ErrorHead("replica_died", self.reason)
-        streams, self.streams = self.streams, {}
-        for stream in streams.values():
-            stream.closed = True
-        for stream in streams.values():
-            self._finish(stream, error, b"")
-
-
-class ServerSession(Session):
-    """The side that is called: `on_call` gets each new call and answers it through the `Incoming`."""
-
-    def __init__(
-        self, wake: Callable[[], None], handshake: Handshake, on_call: Callable[[Incoming], None]
-    ) -> None:
-        super().__init__(wake, handshake)
-        self.streams: dict[int, Incoming] = {}
-        self._on_call = on_call
-        self._last_id = 0
-
-    def room(self) -> None:
-        """Tells a caller that was rejected: there is a free slot again."""
-        if not self.closed:
-            self.emit(ROOM, 0)
-
-    def goaway(self) -> None:
-        """Tells the caller to send no more calls here; those under way go on."""
-        if not self.closed:
-            self.emit(GOAWAY, 0)
-
-    def _on_frame(self, meta: int, stream_id: int, head: bytes, body: bytes) -> None:
-        if meta in (_CALL_END, CALL):
-            if (
-                stream_id in self.streams
-                or not stream_id
-                or not 0 < (stream_id - self._last_id) & MAX_STREAM_ID < _HALF
-            ):
-                raise ProtocolError(f"stream id {stream_id} is used again (last one: {self._last_id})")
-            self._last_id = stream_id
-            try:
-                call = decode_call(head)
-            except msgspec.DecodeError as error:
-                raise ProtocolError(f"malformed CALL: {error}") from None
-            self.streams[stream_id] = incoming = Incoming(self, stream_id, call, body, meta == _CALL_END)
-            try:
-                self._on_call(incoming)
-            except Exception:
-                logger.exception("the handler of call %d has failed", stream_id)
-                incoming.abort()
-            return
-        stream = self.streams.get(stream_id)
-        if stream is not None:
-            self._on_stream_frame(stream, meta, body)
-        elif not stream_id:
-            self._on_connection_frame(meta, 0, body)
-        elif meta & KIND_MASK not in (DATA, CREDIT, CANCEL):
-            self._on_connection_frame(meta, stream_id, body)
-        elif 0 < (stream_id - self._last_id) & MAX_STREAM_ID < _HALF:
-            raise ProtocolError(f"frame for call {stream_id}, which was never opened")
-        # else: it crossed our answer, which has ended the call.
-
-    def _on_stream_frame(self, stream: Incoming, meta: int, body: bytes) -> None:
-        if meta & KIND_MASK == DATA:
-            self._on_data(stream, meta, body)
-        elif meta == CREDIT and len(body) == 4:
-            stream.credit(int.from_bytes(body, "little"))
-        elif meta == CANCEL and not body:
-            stream.cancel()
-        else:
-            self._on_connection_frame(meta, stream.id, body)
-
-    def _on_data(self, stream: Incoming, meta: int, body: bytes) -> None:
-        more = bool(meta & MORE)
-        end = bool(meta & END)
-        if stream.ended or stream.cancelled or (more and end):
-            raise ProtocolError(f"DATA on call {stream.id} after its end")
-        # END alone may come before any credit was given.
-        flow = stream.received(len(body)) if body else stream.ensure_flow()
-        chunk = stream.assemble(flow, body, more)
-        if chunk is None:
-            return
-        stream.ended = end
-        if stream.on_data is not None and (chunk or end):
-            self.notify(stream, stream.on_data, chunk, end)
-
-    def _end_calls(self) -> None:
-        streams, self.streams = self.streams, {}
-        cancelled = [stream for stream in streams.values() if not stream.cancelled]
-        for stream in streams.values():
-            stream.closed = stream.cancelled = True
-        for stream in cancelled:
-            if stream.on_cancel is not None and not (stream.flow is not None and stream.flow.ending):
-                self.notify(stream, stream.on_cancel)

@@ -17,7 +17,8 @@ from eagleray.wire.frames import CALL, CANCEL, END, ERROR, MAX_CHUNK, MAX_HEAD, 
 from eagleray.wire.messages import CallHead, ErrorHead, ReplyHead
 
 if TYPE_CHECKING:
-    from eagleray.wire.session import ClientSession, ServerSession
+    from eagleray.wire.client_session import ClientSession
+    from eagleray.wire.server_session import ServerSession
 
 _CANCELLED = ErrorHead("cancelled", "The call was cancelled.")
 _REPLY_END = REPLY | END

@@ -16,7 +16,7 @@ import pytest
 import uvloop
 
 from eagleray import serve
-from eagleray.base.errors import EaglerayError, NotRunningError, RequestCancelledError
+from eagleray.base.errors import EaglerayError, NotRunningError, ReplicaDiedError, RequestCancelledError
 from eagleray.serve import instance
 from eagleray.serve.context import process
 
@@ -57,6 +57,15 @@ class Parent:
 
     async def __call__(self, path: str) -> None:
         await self.child.hang.remote(path)
+
+
+@serve.deployment(max_ongoing_requests=1)
+class Narrow:
+    async def __call__(self, value: Any) -> Any:
+        return value
+
+    async def pid(self) -> int:
+        return os.getpid()
 
 
 def free_port() -> int:
@@ -136,6 +145,34 @@ def test_calls_from_many_threads_and_loops(echo: Any) -> None:
     for thread in threads:
         thread.join()
     assert results == {number: [number * 100 + item for item in range(20)] for number in range(6)}
+
+
+def test_no_slot_is_lost_between_threads_cancels_and_a_kill(echo: Any) -> None:
+    """With one slot in all, a lost one would leave the last call waiting for ever."""
+    narrow = serve.run(Narrow.bind(), name="narrow", route_prefix=None)
+    victim = narrow.pid.remote().result(timeout_s=10)
+
+    def work(number: int) -> None:
+        for item in range(60):
+            response = narrow.remote(item)
+            try:
+                if item % 7 == number:
+                    response.cancel()
+                elif item == 30 and not number:
+                    os.kill(victim, signal.SIGKILL)
+                assert response.result(timeout_s=20) == item
+            except (RequestCancelledError, ReplicaDiedError):
+                pass
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert narrow.remote("last").result(timeout_s=10) == "last"
+    assert process.runtime is not None
+    router = process.runtime._router
+    wait_for(lambda: not router.ongoing("narrow#Narrow") and not router.queued("narrow#Narrow"))
 
 
 def test_one_response_for_many_waiters(echo: Any) -> None:
