@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import numpy as np
 import pytest
 
+from eagleray.base.errors import EaglerayError
 from eagleray.wire.codec import (
     dump_call,
     dump_code,
@@ -107,6 +109,18 @@ def test_what_cannot_be_pickled_is_named(dump: object, path: str) -> None:
         dump()  # type: ignore[operator]
     assert path in str(raised.value) and "_thread.lock" in str(raised.value)
     assert isinstance(raised.value, TypeError)
+
+
+def test_what_refuses_to_be_pickled_in_our_words_is_named_itself() -> None:
+    class Refusing:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def __reduce__(self) -> NoReturn:
+            raise EaglerayError("await it first")
+
+    with pytest.raises(SerializationError, match=r"`0\[1\]` is a .*Refusing, .*await it first"):
+        dump_call(([1, Refusing()],), {})
 
 
 def test_a_closure_over_something_unpicklable_is_named() -> None:
