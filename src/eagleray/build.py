@@ -231,7 +231,8 @@ def _explain(error: BaseException, import_path: str) -> str:
     while frame is not None and _is_ours(frame.tb_frame.f_code.co_filename):
         frame = frame.tb_next
     text = "".join(traceback.format_exception(type(error), error, frame))
-    return f"'{import_path}' could not be loaded:\n{text.rstrip()}"
+    text = text.rstrip().encode(errors="backslashreplace").decode()
+    return f"'{import_path}' could not be loaded:\n{text}"
 
 
 def _is_ours(filename: str) -> bool:

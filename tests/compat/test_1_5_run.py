@@ -137,6 +137,16 @@ def test_run_many_needs_a_target(instance: Instance) -> None:
         serve.run_many([])
 
 
+@differs("arguments-of-other-types")
+def test_arguments_of_other_types_are_type_errors(instance: Instance) -> None:
+    with pytest.raises(TypeError, match="RunTarget"):
+        serve.run_many([Hello.bind()])
+    with pytest.raises(TypeError, match="name of an application"):
+        serve.delete(5)
+    with pytest.raises(TypeError, match="route_prefix"):
+        serve.run(Hello.bind(), name="bad", route_prefix=5)
+
+
 def test_run_many_can_return_at_once(instance: Instance) -> None:
     targets = [serve.RunTarget(Hello.bind(), name="soon", route_prefix="/soon")]
     [handle] = serve.run_many(

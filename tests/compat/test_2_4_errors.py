@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.compat.impl import App, Instance, differs, exceptions, serve
+from tests.compat.impl import App, DeploymentHandle, Instance, differs, exceptions, serve
 
 
 class OwnError(Exception):
@@ -144,3 +144,23 @@ def test_a_call_that_waits_fails_when_its_application_is_deleted(instance: Insta
     serve.delete("vanishing")
     with pytest.raises(exceptions.RayServeException):
         response.result(timeout_s=20)
+
+
+@differs("call-after-delete")
+def test_a_call_to_a_deleted_application_fails(instance: Instance) -> None:
+    @serve.deployment
+    def answer() -> int:
+        return 1
+
+    used = instance.run(answer.bind(), name="deleted", route_prefix=None)
+    assert used.call() == 1
+    serve.delete("deleted")
+    for handle in (
+        used.handle,
+        DeploymentHandle("answer", "deleted"),
+        DeploymentHandle("other", "never-deployed"),
+    ):
+        with pytest.raises(exceptions.DeploymentUnavailableError, match="deleted or never deployed"):
+            handle.remote().result(timeout_s=20)
+    assert instance.run(answer.bind(), name="deleted", route_prefix=None).call() == 1
+    assert used.call() == 1  # the handle is a name

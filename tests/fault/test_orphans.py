@@ -156,7 +156,7 @@ def test_replica_killed() -> None:
         os.kill(it.replicas["r0"], signal.SIGKILL)
         assert not wait_gone([it.replicas["r0"], it.subprocess_pid], GONE_WITHIN_S)
         assert still_alive(others) == others
-        assert not os.path.exists(f"{it.dir}/r0.sock")
+        wait_until(lambda: not os.path.exists(f"{it.dir}/r0.sock"), what="the end of its socket")
 
 
 def test_node_reaps_orphans(monkeypatch: pytest.MonkeyPatch) -> None:

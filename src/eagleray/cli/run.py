@@ -44,6 +44,8 @@ def _check_import_path(path: str) -> str:
 def _hint(path: str) -> str:
     """What was meant, when it looks like the name of a file or of a module."""
     file, _, attribute = path.partition(":")
+    if not Path(file).name:
+        return ""
     where = Path(file).with_suffix("")
     option = f"--app-dir {where.parent} " if where.is_absolute() else ""
     parts = [where.name] if option else [part for part in where.parts if part != "."]

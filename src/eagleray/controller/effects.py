@@ -96,6 +96,10 @@ class Effects:
                 logger.error("%s could not be started: %s", ref, reason)
                 self._post(Happened(ref, Trigger.REJECTED, reason))
                 return
+            except Exception as error:  # an instance that nobody starts would be waited for
+                logger.exception("%s could not be started", ref)
+                self._post(Happened(ref, Trigger.REJECTED, f"{type(error).__name__}: {error}"))
+                return
             self._post(Born(ref, started.pid, started.http_address))
             error_text = await self._greet(ref)
             if error_text:

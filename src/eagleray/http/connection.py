@@ -88,6 +88,8 @@ class HttpConnection(ResponseWriter, asyncio.Protocol):
         self.writable = True
         if self._handler is not None:
             self._handler.on_drained()
+        elif self.active is None:
+            self._advance()
 
     def data_received(self, data: bytes) -> None:
         if self.closing:
@@ -103,13 +105,16 @@ class HttpConnection(ResponseWriter, asyncio.Protocol):
     # ---- one request after the other -------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        """Begins what waits, until a request is under way that does not answer at once."""
+        """Begins what waits, until a request is under way that does not answer at once.
+
+        Nothing begins while the client does not read: answers to what it has pipelined would pile up here.
+        """
         if self._advancing:
             return
         self._advancing = True
         reader = self._reader
         try:
-            while self.active is None and not self.closing:
+            while self.active is None and self.writable and not self.closing:
                 if reader.ready:
                     entry = reader.ready.popleft()
                     if isinstance(entry, HttpRefused):
@@ -150,7 +155,7 @@ class HttpConnection(ResponseWriter, asyncio.Protocol):
             return
         if reader.upload is request:
             self._pass_on_body(request)
-        elif self.active is None and not reader.ready:
+        elif self.active is None and self.writable and not reader.ready:
             if reader.wants_continue and not reader.received:
                 reader.wants_continue = False
                 self.transport_write(CONTINUE)
@@ -196,7 +201,7 @@ class HttpConnection(ResponseWriter, asyncio.Protocol):
         if transport is None or self.closing:
             return
         # A next request may arrive whole behind the present one; of more than that, the client keeps the rest.
-        behind = self.active is not None and reader.upload is None
+        behind = reader.upload is None and (self.active is not None or not self.writable)
         pause = self._upload_paused or (
             behind and (bool(reader.ready or reader.rest) or reader.received > INLINE_BODY_BYTES)
         )
@@ -217,7 +222,8 @@ class HttpConnection(ResponseWriter, asyncio.Protocol):
         if self.check_writing(SWEEP_S):
             return
         reader, limits = self._reader, self.connections.limits
-        if reader.served != self._served or (self.active is not None and reader.stage != BODY):
+        busy = not self.writable or (self.active is not None and reader.stage != BODY)
+        if busy or reader.served != self._served:
             self._served = reader.served
             self._still_s = 0.0
             self._window_start = 0

@@ -7,6 +7,7 @@ can be told. What is in neither concerns the controller and the routing table on
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any, Literal
 
 import msgspec
@@ -98,7 +99,7 @@ def _target(app: ApplicationSpec, bound: BoundDeployment) -> Target:
         key=f"{app.name}#{bound.name}",
         version=_restart_digest(app, bound),
         config=RunningConfig(
-            user_config="" if spec.user_config is None else _json(spec.user_config),
+            user_config="" if spec.user_config is None else _plain_json(spec.user_config),
             max_ongoing_requests=spec.max_ongoing_requests,
             graceful_shutdown_wait_loop_s=spec.graceful_shutdown_wait_loop_s,
             logging="" if logging is None else _json(logging.model_dump(mode="json")),
@@ -156,3 +157,8 @@ def _digest(value: Any) -> str:
 
 def _json(value: Any) -> str:
     return msgspec.json.encode(value, order="deterministic").decode()
+
+
+def _plain_json(value: Any) -> str:
+    """With NaN and infinities, of which msgspec would make null."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

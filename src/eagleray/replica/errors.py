@@ -20,8 +20,12 @@ def trimmed(error: BaseException) -> tuple[type[BaseException], BaseException, T
 
 
 def trimmed_text(error: BaseException) -> str:
-    """The traceback as text, as a user wants to read it; the mere message when no frame is the user's."""
+    """The traceback as text, as a user wants to read it; the mere message when no frame is the user's.
+
+    It can be encoded: lone surrogates, as in file names that are not UTF-8, are escaped.
+    """
     kind, _, frame = trimmed(error)
     if frame is error.__traceback__:
         frame = None
-    return "".join(traceback.format_exception(kind, error, frame))
+    text = "".join(traceback.format_exception(kind, error, frame))
+    return text.encode(errors="backslashreplace").decode()

@@ -10,7 +10,7 @@ from eagleray.routing.table import DeploymentEntry
 def refusal(entry: DeploymentEntry | None, queued: int, has_replicas: bool) -> EaglerayError | None:
     """Why a request may not join a queue of `queued` waiting ones, or None if it may.
 
-    A deployment that no table has named yet is waited for: its deploy may be under way (surface 2.6).
+    A deployment that no table names is waited for, though not for ever: its deploy may be under way (surface 2.6).
     """
     if entry is None:
         return None

@@ -120,15 +120,21 @@ class Target:
 
 
 class Pool:
-    """The queue and the targets of one deployment. `dial` is asked for a connection when a target needs one."""
+    """The queue and the targets of one deployment.
 
-    def __init__(self, key: str, dial: Callable[[Target], None]) -> None:
+    `dial` is asked for a connection when a target needs one, `missed` is told of calls to what no table names.
+    """
+
+    def __init__(
+        self, key: str, dial: Callable[[Target], None], missed: Callable[[Pool], object] | None = None
+    ) -> None:
         self.key = key
         self.entry: DeploymentEntry | None = None
         self.targets: list[Target] = []
         self.queued = 0
         self._queue: deque[RoutedCall] = deque()
         self._dial = dial
+        self._missed = missed
 
     @property
     def ongoing(self) -> int:
@@ -150,6 +156,8 @@ class Pool:
         self.enqueue(call)
         # Room may exist although others wait: their wake-up is then still to come in this turn of the loop.
         self.wake()
+        if self.entry is None and self._missed is not None:
+            self._missed(self)
 
     def submit_alone(self, call: RoutedCall, post: Callable[..., object]) -> bool:
         """From any thread: sends a small call to an idle replica. False: nothing was done, `submit` it on the loop.
@@ -218,7 +226,9 @@ class Pool:
         if entry is None:
             self._retire({t.entry.replica_id for t in self.targets})
             if known is not None:
-                self._fail_waiting("it was deleted")
+                self.fail_unavailable("it was deleted")
+            elif self.queued and self._missed is not None:
+                self._missed(self)
             return
         listed = {replica.replica_id: replica for replica in entry.replicas}
         self._retire({t.entry.replica_id for t in self.targets if t.entry.replica_id not in listed})
@@ -233,7 +243,7 @@ class Pool:
                 target.entry = replica
                 target.max_ongoing = replica.max_ongoing
         if entry.failed and not self.targets:
-            self._fail_waiting()
+            self.fail_unavailable()
         else:
             self.wake()
 
@@ -247,7 +257,7 @@ class Pool:
             if idle:
                 target.disconnect()
 
-    def _fail_waiting(self, reason: str = "it failed to deploy") -> None:
+    def fail_unavailable(self, reason: str = "it failed to deploy") -> None:
         self.fail_waiting(DeploymentUnavailableError(DeploymentID.parse(self.key), reason))
 
     def fail_waiting(self, error: EaglerayError) -> None:

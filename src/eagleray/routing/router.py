@@ -26,6 +26,11 @@ _REDIAL_S = (0.0, 0.05, 0.2, 1.0)
 leaves the table within milliseconds, so later attempts are for one that dropped just this connection."""
 
 
+_UNKNOWN_S = 3.0
+"""Seconds that calls wait for a deployment which the table does not name: its deploy may have been acknowledged, and
+the table on its way, also from a controller that has just died."""
+
+
 class Router:
     """Belongs to the loop that it was made on. `eager_ingress` connects to ingress replicas before the first call.
 
@@ -43,6 +48,7 @@ class Router:
         self._pools: dict[str, Pool] = {}
         self._tasks = Tasks("router")
         self._dialling: set[asyncio.Task[None]] = set()
+        self._missing: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
 
     # ---- requests --------------------------------------------------------------------------------------------
@@ -69,7 +75,7 @@ class Router:
         """Starts to follow a deployment: connects to its replicas. Idempotent."""
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = Pool(key, self._dial)
+            pool = self._pools[key] = Pool(key, self._dial, self._on_missed)
             pool.update(self.table.deployments.get(key))
         return pool
 
@@ -100,6 +106,17 @@ class Router:
         """Waits until the connections that the last table asked for are there, have failed, or the time is up."""
         if self._dialling:
             await asyncio.wait(set(self._dialling), timeout=timeout_s)
+
+    def _on_missed(self, pool: Pool) -> None:
+        """Calls wait for what the table does not name: for a while only, once there is a table."""
+        if self.table.version and pool.key not in self._missing:
+            loop = asyncio.get_running_loop()
+            self._missing[pool.key] = loop.call_later(_UNKNOWN_S, self._give_up, pool)
+
+    def _give_up(self, pool: Pool) -> None:
+        self._missing.pop(pool.key, None)
+        if pool.entry is None:
+            pool.fail_unavailable("it does not exist: it was deleted or never deployed")
 
     # ---- connections -----------------------------------------------------------------------------------------
 
@@ -147,6 +164,8 @@ class Router:
     async def close(self) -> None:
         """Fails what waits, drops the connections (calls in flight end with ReplicaDiedError). Idempotent."""
         self._closed = True
+        for timer in self._missing.values():
+            timer.cancel()
         error = NotRunningError("Eagleray is shutting down; the request was not sent.")
         pools, self._pools = self._pools, {}
         for pool in pools.values():

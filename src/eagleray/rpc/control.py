@@ -59,6 +59,8 @@ class ControlMethods:
         method = incoming.head.method
         try:
             reply = await handler(payload, incoming)
+            if reply is not None:
+                incoming.reply(ReplyHead(), encode(reply))
         except EaglerayError as error:
             incoming.fail(ErrorHead(error.code, str(error)))
         except msgspec.DecodeError as error:
@@ -66,9 +68,6 @@ class ControlMethods:
         except Exception as error:
             logger.exception("control method '%s' has failed", method)
             incoming.fail(ErrorHead("internal", f"'{method}' failed: {type(error).__name__}: {error}"))
-        else:
-            if reply is not None:
-                incoming.reply(ReplyHead(), encode(reply))
 
     async def close(self) -> None:
         """Cancels the handlers that run and waits for them; their callers get `cancelled`. Idempotent."""

@@ -230,6 +230,8 @@ def _build(targets: Sequence[RunTarget]) -> tuple[list[ApplicationSpec], dict[st
     default = None if found is None else found.logging
     version = new_unique_id()
     for one in targets:
+        if not isinstance(one, RunTarget):
+            raise TypeError(f"`serve.run_many` takes RunTargets, got {_describe(one)}.")
         if not one.name:
             raise EaglerayError("The name of an application may not be empty.")
         if not isinstance(one.target, Application):
@@ -305,6 +307,8 @@ def status() -> ServeStatus:
 
 def delete(name: str, _blocking: bool = True) -> None:
     """Deletes an application; an unknown one is no error. TimeoutError when it is not gone after 60 s."""
+    if not isinstance(name, str):
+        raise TypeError(f"`serve.delete` takes the name of an application, got {_describe(name)}.")
     try:
         runtime = _current()
     except NotRunningError:

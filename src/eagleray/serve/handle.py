@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 _PYTHON = int(CallKind.PYTHON)
 _SERIALIZATIONS = ("cloudpickle", "pickle", "msgpack", "orjson")
+_KINDS: dict[str, type] = {"method_name": str, "multiplexed_model_id": str, "session_id": str, "stream": bool}
+"""Replicas refuse a call whose head has other types, and with it the connection and all that it carries."""
 _OPTIONS = frozenset(
     (
         "method_name",
@@ -105,7 +107,7 @@ class DeploymentHandle(Generic[T]):
         return DeploymentResponseGenerator(call) if stream else DeploymentResponse(call)
 
     def options(self, **options: Any) -> DeploymentHandle[Any]:
-        """A new handle with some options set; the others are inherited. TypeError for unknown ones."""
+        """A new handle with some options set; the others are inherited. TypeError for unknown or unfit ones."""
         if unknown := sorted(set(options) - _OPTIONS):
             raise TypeError(f"options() got an unexpected keyword argument '{unknown[0]}'")
         if "_prefer_local_routing" in options:
@@ -115,6 +117,9 @@ class DeploymentHandle(Generic[T]):
                 stacklevel=2,
             )
         given = {name: value for name, value in options.items() if value is not None}
+        for name, kind in _KINDS.items():
+            if not isinstance(given.get(name, kind()), kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, got {given[name]!r}.")
         for name in ("request_serialization", "response_serialization"):
             if given.get(name, "pickle") not in _SERIALIZATIONS:
                 raise ValueError(f"{name} must be one of {_SERIALIZATIONS}, got {given[name]!r}.")

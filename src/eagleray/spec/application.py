@@ -97,9 +97,11 @@ class ApplicationSpec(SpecModel):
 
 
 def check_route_prefix(prefix: str | None) -> str | None:
-    """Returns `prefix`, or raises ValueError saying what a prefix must look like."""
+    """Returns `prefix`, or raises ValueError saying what a prefix must look like; TypeError when it is no text."""
     if prefix is None:
         return None
+    if not isinstance(prefix, str):
+        raise TypeError(f"route_prefix must be a str or None, got {prefix!r}.")
     if not prefix.startswith("/"):
         raise ValueError(f"Invalid route_prefix '{prefix}': it must start with '/'.")
     if prefix != "/" and prefix.endswith("/"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
+import msgspec
 from pydantic import Field, StrictInt, field_validator, model_validator
 
 from eagleray.spec.base import Effect, SpecModel, option
@@ -158,8 +159,10 @@ class DeploymentSpec(SpecModel):
     @classmethod
     def _check_user_config(cls, value: Any) -> Any:
         try:
-            return json.loads(json.dumps(value))
-        except (TypeError, ValueError) as error:
+            plain = json.loads(json.dumps(value))
+            msgspec.msgpack.encode(plain)  # it travels so, too, which leaves out integers over 64 bits
+            return plain
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"user_config must be JSON-serialisable: {error}") from None
 
     @property

@@ -16,7 +16,7 @@ from typing import Any
 import cloudpickle
 
 from eagleray.wire.frames import MAX_CHUNK
-from eagleray.wire.remote_error import RemoteError, rebuild, safe_str
+from eagleray.wire.remote_error import Carried, RemoteError, rebuild, safe_str
 from eagleray.wire.unpicklable import SerializationError, find_culprit
 
 _MIN_SIDE_BUFFER = 64 * 1024
@@ -135,7 +135,7 @@ def dump_error(error: BaseException, traceback_text: str) -> bytes:
     pickled = b""
     if cause is not None:
         try:
-            pickled = _dump(cause)
+            pickled = _dump(Carried(cause))
         except _UserCodeError:
             pickled = b""
     message = safe_str(error)[:_MAX_MESSAGE]

@@ -84,6 +84,37 @@ def _copy_attributes(cause: BaseException, error: Any) -> None:
     vars(error).update(vars(cause))
 
 
+class Carried:
+    """Pickles as the exception in it would, but loads also when its `__init__` wants other things than `args`."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        how = self.error.__reduce_ex__(5)
+        if isinstance(how, tuple) and how[0] is type(self.error) and len(how) <= 3:
+            return _revive, how
+        return _itself, (self.error,)
+
+
+def _revive(
+    kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any] | None = None
+) -> BaseException:
+    try:
+        error = kind(*args)
+    except TypeError:
+        error = kind.__new__(kind, *args)
+    if kind.__reduce__ is BaseException.__reduce__:
+        error.args = args  # which `__init__` may have made of other ones
+    if state:
+        error.__setstate__(state)
+    return error
+
+
+def _itself(error: BaseException) -> BaseException:
+    return error
+
+
 def _rebuild_or_plain(cause: BaseException | None, traceback_text: str) -> RemoteError:
     return RemoteError(None, traceback_text) if cause is None else rebuild(cause, traceback_text)
 

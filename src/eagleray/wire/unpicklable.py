@@ -93,9 +93,20 @@ def _children(path: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield f"{path}.{name}", item
     elif hasattr(value, "__func__") and hasattr(value, "__self__"):
         yield path, value.__self__
-    else:
+    elif not _speaks_for_itself(value):
         for name, item in _attributes(value).items():
             yield f"{path}.{name}", item
+
+
+def _speaks_for_itself(value: Any) -> bool:
+    """Whether it is the object that refuses to be pickled, in words of its own, and not a part of it."""
+    try:
+        value.__reduce_ex__(5)
+    except EaglerayError:
+        return True
+    except Exception:  # user code
+        return False
+    return False
 
 
 def _attributes(value: Any) -> dict[str, Any]:

@@ -254,6 +254,8 @@ def test_a_port_in_use(home: Path) -> None:
         (["hello.py"], ["no import path", "write 'hello:app'"]),
         (["./models/hello.py:main"], ["write 'models.hello:main'"]),
         (["hello"], ["write 'hello:app'"]),
+        ([":app"], ["':app' is no import path"]),
+        (["/:app"], ["'/:app' is no import path"]),
         (["hello:app", "--app-dir", "/not/there"], ["--app-dir", "/not/there"]),
         (["hello:app", "novalue"], ["Invalid application argument 'novalue'", "<key>=<val>"]),
         (["hello:app", "--port", "70000"], ["--port"]),

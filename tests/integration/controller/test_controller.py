@@ -20,6 +20,7 @@ from tests.fake_engine import FakeEngine
 from eagleray.base.errors import EaglerayError
 from eagleray.controller import publisher
 from eagleray.controller.boot import run_controller
+from eagleray.controller.launch import Launcher
 from eagleray.engine.base import Capacity, EngineError
 from eagleray.routing.table import RoutingTable, decode_table
 from eagleray.rpc.client import Client
@@ -252,6 +253,21 @@ def test_constructor_that_raises_fails_the_deploy_with_its_traceback(directory: 
         )
 
     drive(directory, scenario, prepare)
+
+
+def test_start_that_cannot_be_sent_fails_the_deploy(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unsendable(*_: Any) -> None:
+        raise OverflowError("can't serialize ints")
+
+    monkeypatch.setattr(Launcher, "_replica", unsendable)
+
+    async def scenario(running: Running) -> None:
+        assert await running.deploy(application()) == ""
+        last = (await running.wait())[-1]
+        assert last.outcome == "failed"
+        assert "OverflowError: can't serialize ints" in last.message
+
+    drive(directory, scenario)
 
 
 @pytest.mark.parametrize(

@@ -435,6 +435,28 @@ def test_a_client_that_reads_nothing_is_cut_off(run: Run) -> None:
     run(main())
 
 
+def test_pipelined_requests_wait_for_a_client_that_does_not_read(run: Run) -> None:
+    async def main() -> None:
+        async with stack(lambda incoming: incoming.reply(ReplyHead(0, 200, TEXT), bytes(100_000))) as s:
+            client = await s.connect()
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            requests = 1000
+            await client.send(GET * requests)
+            before = -1
+            while len(s.calls) != before or not before:
+                before = len(s.calls)
+                for _ in range(300):
+                    await asyncio.sleep(0)
+            assert before < requests // 2
+            seconds_pass(s, 25)
+            client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+            for _ in range(requests):
+                assert len((await client.response()).body) == 100_000
+            await client.close()
+
+    run(main())
+
+
 def test_the_sweep_timer_runs_only_while_connections_exist(run: Run) -> None:
     async def main() -> None:
         async with stack() as s:

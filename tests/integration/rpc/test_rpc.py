@@ -482,11 +482,16 @@ async def crash(payload: bytes, incoming: Incoming) -> Message:
     raise ZeroDivisionError("oops")
 
 
+async def mumble(payload: bytes, incoming: Incoming) -> Message:
+    return Progress(message="\ud800")  # which UTF-8 cannot say
+
+
 @contextlib.asynccontextmanager
 async def controlled(
     path: str, **more: Callable[[bytes, Incoming], Awaitable[Message | None]]
 ) -> AsyncIterator[Client]:
-    methods = ControlMethods({"ack": ack, "count": count, "refuse": refuse, "crash": crash, **more})
+    known = {"ack": ack, "count": count, "refuse": refuse, "crash": crash, "mumble": mumble}
+    methods = ControlMethods({**known, **more})
     async with serving(path, methods.dispatch) as served:
         client = await Client.connect(served.address)
         try:
@@ -514,6 +519,7 @@ def test_failures_of_control_methods_reach_the_caller(run: Run, directory: str) 
             for method, kind, text in (
                 ("refuse", ConfigError, "no such application"),
                 ("crash", EaglerayError, "ZeroDivisionError: oops"),
+                ("mumble", EaglerayError, "surrogates not allowed"),
                 ("none", EaglerayError, "unknown method 'none'"),
                 ("ack", EaglerayError, "malformed body"),
             ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from tests.decided import REJECTED, Decided, application
 
@@ -224,3 +226,10 @@ def test_every_state_can_end_and_none_comes_back() -> None:
     for (before, _), after in TABLE.items():
         assert before is not InstanceState.STOPPED
         assert before in COUNTED or after not in COUNTED, "what leaves never serves again"
+
+
+def test_a_user_config_keeps_numbers_that_json_has_not() -> None:
+    decided = Decided()
+    decided.deploy(model={"user_config": {"limit": float("inf")}})
+    target = decided.world.deployments["default#model"].target
+    assert target is not None and json.loads(target.config.user_config) == {"limit": float("inf")}

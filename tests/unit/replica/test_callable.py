@@ -104,6 +104,16 @@ def test_a_constructor_may_raise_anything(raised: type[BaseException], is_async:
     assert "in __init__" in error and "eagleray/replica" not in error
 
 
+def test_an_error_that_is_not_unicode_can_still_be_sent() -> None:
+    class Failing:
+        def __init__(self) -> None:
+            raise FileNotFoundError(b"caf\xe9".decode(errors="surrogateescape"))
+
+    _, error = made(Failing)
+    assert "caf\\udce9" in error
+    error.encode()
+
+
 def test_async_constructor_and_loop() -> None:
     class Service:
         async def __init__(self, value: int) -> None:

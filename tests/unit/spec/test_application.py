@@ -74,3 +74,8 @@ def test_a_good_route_prefix_passes(prefix: str | None) -> None:
 def test_a_bad_route_prefix_is_a_value_error(prefix: str) -> None:
     with pytest.raises(ValueError, match="route_prefix"):
         check_route_prefix(prefix)
+
+
+def test_a_route_prefix_of_another_type_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="route_prefix must be a str or None, got 5"):
+        check_route_prefix(5)  # type: ignore[arg-type]

@@ -54,6 +54,8 @@ def test_defaults_are_ray_serves(name: str, default: Any) -> None:
         {"max_queued_requests": "many"},
         {"user_config": complex},
         {"user_config": {"deep": [{1, 2}]}},
+        {"user_config": {"big": 2**70}},
+        {"user_config": "\ud800"},
         {"backpressure_config": {"status_code": 500}},
         {"backpressure_config": {"retry_after_s": -1}},
         {"backpressure_config": {"retry_after_s": float("inf")}},

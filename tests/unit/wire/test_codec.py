@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import numpy as np
 import pytest
 
+from eagleray.base.errors import EaglerayError
 from eagleray.wire.codec import (
     dump_call,
     dump_code,
@@ -49,10 +51,27 @@ def _parting(where: str, code: int) -> Parting:
 
 
 class Forgetful(Exception):
-    """Cannot be rebuilt from its args."""
+    """`pickle` cannot rebuild it from its args."""
 
     def __init__(self, a: int, b: int) -> None:
         super().__init__("forgot")
+        self.b = b
+
+
+class Hasty(Exception):
+    """`pickle` rebuilds it with a longer message."""
+
+    def __init__(self, where: str, how: str = "?") -> None:
+        super().__init__(f"{where}: {how}")
+
+
+class Lost(Exception):
+    """Cannot be rebuilt at all."""
+
+    def __new__(cls, *args: object) -> Lost:
+        if "lost" in args:
+            raise LookupError("lost")
+        return super().__new__(cls, *args)
 
 
 class Unspeakable(Exception):
@@ -109,6 +128,18 @@ def test_what_cannot_be_pickled_is_named(dump: object, path: str) -> None:
     assert isinstance(raised.value, TypeError)
 
 
+def test_what_refuses_to_be_pickled_in_our_words_is_named_itself() -> None:
+    class Refusing:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def __reduce__(self) -> NoReturn:
+            raise EaglerayError("await it first")
+
+    with pytest.raises(SerializationError, match=r"`0\[1\]` is a .*Refusing, .*await it first"):
+        dump_call(([1, Refusing()],), {})
+
+
 def test_a_closure_over_something_unpicklable_is_named() -> None:
     model = Model()
     with pytest.raises(SerializationError, match=r"model\.client\._lock"):
@@ -124,6 +155,8 @@ def test_a_closure_over_something_unpicklable_is_named() -> None:
         UnicodeDecodeError("utf8", b"x", 0, 1, "reason"),
         ExceptionGroup("group", [ValueError(1)]),
         Parting("here", code=5),
+        Forgetful(1, 2),
+        Hasty("here", "now"),
     ],
 )
 def test_an_error_is_raised_as_its_own_class(error: Exception) -> None:
@@ -133,6 +166,7 @@ def test_an_error_is_raised_as_its_own_class(error: Exception) -> None:
     assert repr(remote.cause) == repr(error) and repr(remote.args) == repr(error.args)
     assert getattr(remote, "errno", None) == getattr(error, "errno", None)
     assert getattr(remote, "code", "user") == getattr(error, "code", "user")
+    assert getattr(remote, "b", None) == getattr(error, "b", None)
 
 
 def test_a_remote_error_may_travel_on() -> None:
@@ -150,7 +184,9 @@ def test_control_flow_is_not_raised_as_such(error: BaseException) -> None:
 
 
 def test_an_error_that_cannot_be_rebuilt_keeps_its_text() -> None:
-    for error in (Forgetful(1, 2), Unspeakable(), ValueError(threading.Lock()), ValueError("x" * MAX_CHUNK)):
+    lost = Lost()
+    lost.args = ("lost",)
+    for error in (lost, Unspeakable(), ValueError(threading.Lock()), ValueError("x" * MAX_CHUNK)):
         data = dump_error(error, "the text")
         remote = load_error(data)
         assert isinstance(remote, RemoteError) and "the text" in str(remote)
