@@ -3,6 +3,9 @@
 The response's framing is chosen here, never by the application. A connection that has refused input lingers: it sends
 its answer, closes its own direction, and drops what still comes for a moment, because a close with unread input
 makes the kernel send a reset that may overtake the answer (RFC 9112, 9.6).
+
+Of a response in pieces the first one leaves at once, and those that come before the loop's next turn leave together:
+a system call for each would cost more than all else that is done for it.
 """
 
 from __future__ import annotations
@@ -38,6 +41,9 @@ class ResponseWriter:
         self.scheme = "http"
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int] | None = None
+        self._pieces: list[bytes] = []
+        self._gathering = False
+        self._begun = False
         self._chunked = False
         self._bodiless = False
         self._left_to_send = -1
@@ -108,8 +114,11 @@ class ResponseWriter:
         )
         self._bodiless = request.method == "HEAD" or status == 204 or status == 304
         self.started = True
+        self._begun = False
         self.status = status
-        self.transport.write(head)
+        # With it the first of the body, if that is here already.
+        self._pieces.append(head)
+        self._gather()
 
     def send(self, chunk: bytes, end: bool) -> None:
         """A piece of the body; a body that contradicts its announced length is cut off."""
@@ -121,9 +130,9 @@ class ResponseWriter:
             pass
         elif self._chunked:
             if size:
-                transport.writelines((b"%x\r\n" % size, chunk, b"\r\n0\r\n\r\n" if end else b"\r\n"))
+                self._put(b"%x\r\n" % size, chunk, b"\r\n0\r\n\r\n" if end else b"\r\n")
             elif end:
-                transport.write(b"0\r\n\r\n")
+                self._put(b"0\r\n\r\n")
         else:
             if self._left_to_send >= 0:
                 self._left_to_send -= size
@@ -131,9 +140,32 @@ class ResponseWriter:
                     self.cut()
                     return
             if size:
-                transport.write(chunk)
+                self._put(chunk)
         if end:
+            self._flush_pieces()
             self._finish()
+
+    def _put(self, *pieces: bytes) -> None:
+        self._pieces += pieces
+        if not self._gathering or not self._begun:
+            self._begun = True
+            self._flush_pieces()
+            self._gather()
+
+    def _gather(self) -> None:
+        if not self._gathering:
+            self._gathering = True
+            asyncio.get_running_loop().call_soon(self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = False
+        if self._pieces:
+            self._flush_pieces()
+
+    def _flush_pieces(self) -> None:
+        pieces, self._pieces = self._pieces, []
+        if pieces and self.transport is not None:
+            self.transport.writelines(pieces)
 
     def cut(self) -> None:
         """Ends a response that has begun and cannot be completed, so that the client can tell."""

@@ -1,9 +1,9 @@
 """A session on a socket: reads, coalesced writes, back-pressure, who the peer is, and the end of it all.
 
-Frames that are emitted while bytes are being received leave when those are done; all others are given to the transport
-at once, which (uvloop's) writes what came within one turn of the loop together. Another thread may write one frame
-itself (`write_now`): to wake the loop for it would be the longest step of a short call. This module knows nothing of
-calls.
+Frames that are emitted while bytes are being received leave when those are done, all others at once: the peer works on
+the first while we make the second. Only the messages of streams, many and small, leave together at the loop's next turn,
+but for the first. Another thread may write one frame itself (`write_now`): to wake the loop for it would be the longest
+step of a short call. This module knows nothing of calls.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._session: Session | None = None
         self._receiving = False
+        self._gathering = False
         self._fd = -1
         self._deadline: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
@@ -72,6 +73,7 @@ class Connection(asyncio.Protocol):
         self._session = session
         session.on_pong = self._on_pong
         session.on_ready = self._on_ready
+        session.wake_soon = self.wake_soon
 
     # ---- output ----------------------------------------------------------------------------------------------
 
@@ -79,6 +81,17 @@ class Connection(asyncio.Protocol):
         """The session has something to send."""
         if not self._receiving:
             self._flush()
+
+    def wake_soon(self) -> None:
+        """The session has something to send that is one of many."""
+        if not self._receiving and not self._gathering:
+            self._flush()
+            self._gathering = True
+            self._loop.call_soon(self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = False
+        self._flush()
 
     def _flush(self) -> None:
         session = self._session

@@ -108,7 +108,7 @@ class Stream:
             if size or end:
                 flow.window -= size
                 flow.ending = end
-                self.connection.emit(DATA | END if end else DATA, self.id, b"", chunk)
+                self.connection.emit_data(DATA | END if end else DATA, self.id, chunk)
                 if end:
                     self.sent_end()
             return
@@ -129,7 +129,7 @@ class Stream:
                 return
             queue.popleft()
             flow.window -= size
-            self.connection.emit(meta, self.id, b"", chunk)
+            self.connection.emit_data(meta, self.id, chunk)
             if meta & END:
                 self.sent_end()
                 return

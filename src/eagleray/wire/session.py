@@ -54,6 +54,8 @@ class Session:
         self.lock = lock
         """Held while output leaves and while a call is opened: see `ClientSession.open_alone`."""
         self.wake = wake
+        self.wake_soon = wake
+        """As `wake`, for messages of streams; the owner may let it wait for more of them."""
         self.ready = False
         self.on_ready: Callable[[], None] | None = None
         self.on_pong: Callable[[bytes], None] | None = None
@@ -76,6 +78,10 @@ class Session:
     def emit(self, meta: int, stream_id: int, head: bytes = b"", body: Buffer = b"") -> None:
         append_frame(self.out, meta, stream_id, head, body)
         self.wake()
+
+    def emit_data(self, meta: int, stream_id: int, chunk: Buffer) -> None:
+        append_frame(self.out, meta, stream_id, b"", chunk)
+        self.wake_soon()
 
     def emit_raw(self, frame: bytes) -> None:
         self.out.append(frame)
