@@ -1,9 +1,9 @@
 """A session on a socket: reads, coalesced writes, back-pressure, who the peer is, and the end of it all.
 
 Frames that are emitted while bytes are being received leave when those are done, all others at once: the peer works on
-the first while we make the second. Only the messages of streams, many and small, leave together at the loop's next turn,
-but for the first. Another thread may write one frame itself (`write_now`): to wake the loop for it would be the longest
-step of a short call. This module knows nothing of calls.
+the first while we make the second. Only the messages of streams, many and small, leave together at the loop's next
+turn, but for the first. Another thread may write one frame itself (`write_now`): to wake the loop for it would be the
+longest step of a short call. This module knows nothing of calls.
 """
 
 from __future__ import annotations

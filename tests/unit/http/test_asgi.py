@@ -31,6 +31,9 @@ class Session:
     def emit(self, meta: int, stream_id: int, head: bytes = b"", body: bytes = b"") -> None:
         self.out.append((meta, bytes(body)))
 
+    def emit_data(self, meta: int, stream_id: int, chunk: bytes) -> None:
+        self.out.append((meta, bytes(chunk)))
+
     def emit_raw(self, frame: bytes) -> None:
         self.out.append((-1, frame))
 
