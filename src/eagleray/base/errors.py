@@ -138,6 +138,26 @@ class RequestTimeoutError(EaglerayError, TimeoutError):
     blame = "application"
 
 
+class gRPCStatusError(EaglerayError):  # noqa: N801, RUF100 - Ray Serve's name
+    """An RPC is to end with this status: `code` as in `grpc.StatusCode`, or its number.
+
+    What deployment code raises it ends with; `original_exception` is what was raised before, if anything.
+    """
+
+    blame = "application"
+
+    def __init__(
+        self, original_exception: BaseException | None, code: Any, details: str | None = None
+    ) -> None:
+        self.original_exception = original_exception
+        self.grpc_code = code
+        self.grpc_details = details
+        super().__init__(str(original_exception) if original_exception is not None else details or "")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.original_exception, self.grpc_code, self.grpc_details)
+
+
 class ProtocolError(EaglerayError):
     """A peer broke the wire protocol; its connection is closed and nothing else happens."""
 
@@ -159,3 +179,17 @@ HTTP_STATUS: dict[str, int] = {
     "user": 500,
 }
 """Error code -> HTTP status that a client sees; codes that are missing here are 500."""
+
+GRPC_STATUS: dict[str, int] = {
+    "config": 3,
+    "backpressure": 8,
+    "too_large": 8,
+    "unavailable": 14,
+    "not_running": 14,
+    "replica_gone": 14,
+    "replica_died": 14,
+    "timeout": 4,
+    "cancelled": 1,
+    "deploy_failed": 14,
+}
+"""Error code -> number of the gRPC status that a client sees; codes that are missing here are 13, INTERNAL."""

@@ -26,6 +26,7 @@ class Settings:
 
     http_host: str = _setting("127.0.0.1", "Address of the HTTP proxy where HTTPOptions names none.")
     http_port: int = _setting(8000, "Port of the HTTP proxy where HTTPOptions names none.")
+    grpc_host: str = _setting("127.0.0.1", "Address of the gRPC proxy where gRPCOptions names none.")
     log_level: str = _setting("INFO", "Level of components and deployments without a logging_config.")
     state_home: str = _setting(
         "", "Directory of sessions (state and logs); XDG_STATE_HOME/eagleray otherwise."

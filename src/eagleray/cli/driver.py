@@ -153,6 +153,8 @@ class Driver:
             raise Failure(f"The controller was lost: {error}\nLogs: {self._node.logs_dir}") from error
         if info.http_error:
             raise Failure(info.http_error)
+        if info.grpc_error:
+            raise Failure(info.grpc_error)
         return info
 
     def _announce(self, info: InstanceInfo) -> None:
@@ -162,6 +164,8 @@ class Driver:
             print(f"  App    {url}\n  Try    curl {url}")
         else:
             print(f"  App    {self._plan.name} (no HTTP route)")
+        if info.grpc_address:
+            print(f"  gRPC   {info.grpc_address}")
         print(f"  Logs   {info.logs_dir}\n  Stop   Ctrl-C", flush=True)
 
     async def _reload(self) -> None:

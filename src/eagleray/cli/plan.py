@@ -17,3 +17,6 @@ class Plan:
     route_prefix: str | None
     name: str
     reload: bool
+    grpc_port: int = 9000
+    grpc_servicer_functions: tuple[str, ...] = ()
+    """Empty: no gRPC."""

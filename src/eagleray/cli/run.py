@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -86,6 +87,19 @@ def _check_prefix(prefix: str) -> str | None:
     "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free port."
 )
 @click.option(
+    "--grpc-port",
+    default=9000,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="Port of the gRPC proxy, which there is with --grpc-servicer-functions only.",
+)
+@click.option(
+    "--grpc-servicer-functions",
+    multiple=True,
+    metavar="MODULE:FUNCTION",
+    help="A generated add_XServicer_to_server, importable from --app-dir; may be repeated.",
+)
+@click.option(
     "--route-prefix", default="/", show_default=True, help="Path under which it is served; 'none': no HTTP."
 )
 @click.option("--name", default="default", show_default=True, help="Name of the application.")
@@ -98,6 +112,8 @@ def run(
     app_dir: str,
     host: str,
     port: int,
+    grpc_port: int,
+    grpc_servicer_functions: tuple[str, ...],
     route_prefix: str,
     name: str,
     reload: bool,
@@ -117,8 +133,19 @@ def run(
         route_prefix=_check_prefix(route_prefix),
         name=name,
         reload=reload,
+        grpc_port=grpc_port,
+        grpc_servicer_functions=grpc_servicer_functions,
     )
     sys.exit(_serve(plan))
+
+
+def _grpc_options(plan: Plan) -> dict[str, Any]:
+    if not plan.grpc_servicer_functions:
+        return {}
+    from eagleray.spec.options import gRPCOptions  # pydantic takes longer to import than all else here
+
+    options = gRPCOptions(port=plan.grpc_port, grpc_servicer_functions=list(plan.grpc_servicer_functions))
+    return {**options.model_dump(mode="json"), "sys_path": [plan.app_dir]}
 
 
 def _serve(plan: Plan) -> int:
@@ -128,7 +155,7 @@ def _serve(plan: Plan) -> int:
     from eagleray.engine.spawn import node_config, spawn_node
 
     try:
-        config = node_config(http_host=plan.host, http_port=plan.port)
+        config = node_config(http_host=plan.host, http_port=plan.port, grpc_options=_grpc_options(plan))
         node = spawn_node(config, writes_bytecode=not plan.reload)
     except (EaglerayError, OSError) as error:
         raise click.ClickException(f"Eagleray could not start: {error}") from error

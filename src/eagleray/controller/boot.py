@@ -29,7 +29,7 @@ from eagleray.engine.base import Capacity, Engine
 from eagleray.reconcile import events as e
 from eagleray.reconcile.instance import Trigger
 from eagleray.reconcile.placement import UNIT, Supply
-from eagleray.reconcile.target import proxy_target
+from eagleray.reconcile.target import GRPC_PROXY_KEY, proxy_target
 from eagleray.reconcile.world import APPLICATIONS, DEPLOYMENTS, INSTANCES, META, World
 from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.server import Server
@@ -126,6 +126,9 @@ class _Assembly:
         options = {**config.http_options, "host": config.http_host, "port": config.http_port}
         has_proxy = config.http_host is not None and not self._world.is_closing
         self._controller.post(e.ProxyWanted(proxy_target(options) if has_proxy else None))
+        serves_grpc = has_proxy and config.grpc_options.get("grpc_servicer_functions")
+        grpc = proxy_target(config.grpc_options, GRPC_PROXY_KEY) if serves_grpc else None
+        self._controller.post(e.ProxyWanted(grpc, GRPC_PROXY_KEY))
         if self._world.is_closing:
             self._controller.post(e.ShutdownRequested())
 

@@ -11,9 +11,10 @@ from eagleray.controller.storage import Storage
 from eagleray.reconcile.events import BuildRequest
 from eagleray.reconcile.instance import InstanceRow
 from eagleray.reconcile.placement import Supply, visible_devices
-from eagleray.reconcile.target import RunningConfig, Target
+from eagleray.reconcile.target import GRPC_PROXY_KEY, RunningConfig, Target
 from eagleray.wire.control import (
     BuilderLaunch,
+    GrpcProxyLaunch,
     NodeConfig,
     ProxyLaunch,
     Reconfigure,
@@ -39,7 +40,10 @@ class Launcher:
 
     def log_path(self, row: InstanceRow) -> str:
         app, _, deployment = row.owner.partition("#")
-        parts = [row.kind, app, deployment, row.unique_id] if app else [row.kind, row.unique_id]
+        if app:
+            parts = [row.kind, app, deployment, row.unique_id]
+        else:
+            parts = [row.kind, *(["grpc"] if row.owner == GRPC_PROXY_KEY else []), row.unique_id]
         return f"{self.config.logs_dir}/{'_'.join(map(_safe, parts))}.log"
 
     def builder_log_path(self, app: str) -> str:
@@ -48,6 +52,14 @@ class Launcher:
     async def start_child(self, row: InstanceRow, target: Target, supply: Supply) -> StartChild:
         """Raises KeyError or StoreError when a blob that is needed is not there."""
         path = self.address(row.ref).removeprefix("unix:")
+        if row.owner == GRPC_PROXY_KEY:
+            return StartChild(
+                ref=row.ref,
+                module="eagleray.proxy.grpc.__main__",
+                payload=encode(self._grpc_proxy(row)),
+                listen=path,
+                log_path=self.log_path(row),
+            )
         if row.kind == "proxy":
             config = self.config
             return StartChild(
@@ -78,6 +90,13 @@ class Launcher:
             controller_address=self._controller,
             http_options=self.config.http_options,
             logs_dir=self.config.logs_dir,
+        )
+
+    def _grpc_proxy(self, row: InstanceRow) -> GrpcProxyLaunch:
+        return GrpcProxyLaunch(
+            proxy_id=row.unique_id,
+            controller_address=self._controller,
+            grpc_options=self.config.grpc_options,
         )
 
     async def _replica(self, row: InstanceRow, target: Target) -> ReplicaLaunch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eagleray.reconcile.instance import LISTED, Instance
-from eagleray.reconcile.target import PROXY_KEY, Target
+from eagleray.reconcile.target import PROXY_KEYS, Target
 from eagleray.reconcile.world import Deployment, World
 from eagleray.routing.table import DeploymentEntry, ReplicaEntry, Route, RoutingTable
 from eagleray.rpc.unix import calls_path
@@ -19,7 +19,7 @@ def routing_table(world: World, version: int, runtime_dir: str) -> RoutingTable:
     deployments, routes, ingress = {}, [], {}
     for key, deployment in world.deployments.items():
         target = deployment.target or deployment.row.stable
-        if key == PROXY_KEY or target is None:
+        if key in PROXY_KEYS or target is None:
             continue
         app = key.partition("#")[0]
         entry = _entry(world, key, deployment, target, runtime_dir)

@@ -13,7 +13,7 @@ from eagleray.controller.publisher import Publisher
 from eagleray.controller.waiting import follow_applications
 from eagleray.reconcile.events import DeleteRequested, ShutdownRequested
 from eagleray.reconcile.status import proxy_error, serve_status
-from eagleray.reconcile.target import PROXY_KEY
+from eagleray.reconcile.target import GRPC_PROXY_KEY, PROXY_KEY
 from eagleray.reconcile.world import World
 from eagleray.rpc.control import ControlHandler
 from eagleray.rpc.server import Incoming
@@ -112,21 +112,27 @@ class Service:
         return StatusReply(status=serve_status(self._world).to_json())
 
     async def _info(self, body: bytes, incoming: Incoming) -> Message:
-        """Waits until the proxy listens, or has failed to."""
-        url = self._http_url()
-        while not (url or proxy_error(self._world) or self._has_no_proxy()):
+        """Waits until the proxies listen, or have failed to."""
+        while not (self._is_known(PROXY_KEY) and self._is_known(GRPC_PROXY_KEY)):
             await self._controller.changed()
-            url = self._http_url()
+        grpc = self._config.grpc_options
         return InstanceInfo(
-            http_url=url,
-            http_error="" if url else proxy_error(self._world),
+            http_url=self._http_url(),
+            http_error=proxy_error(self._world),
+            grpc_address=f"{grpc['host']}:{grpc['port']}" if self._listens(GRPC_PROXY_KEY) else "",
+            grpc_error=proxy_error(self._world, GRPC_PROXY_KEY),
             logs_dir=self._config.logs_dir,
             pid=os.getpid(),
         )
 
-    def _has_no_proxy(self) -> bool:
-        proxies = self._world.deployments.get(PROXY_KEY)
-        return proxies is None or proxies.target is None
+    def _is_known(self, key: str) -> bool:
+        """Whether what is to be said of a system deployment's proxy will not change by waiting."""
+        proxies = self._world.deployments.get(key)
+        is_wanted = proxies is not None and proxies.target is not None
+        return not is_wanted or self._listens(key) or bool(proxy_error(self._world, key))
+
+    def _listens(self, key: str) -> bool:
+        return any(instance.is_listed for instance in self._world.instances_of(key))
 
     def _http_url(self) -> str:
         for instance in self._world.instances_of(PROXY_KEY):

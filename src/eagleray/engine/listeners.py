@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 
 from eagleray.engine.base import EngineError
+from eagleray.rpc.tcp import bind_problem, bind_tcp
 from eagleray.rpc.unix import BACKLOG
 
 
@@ -15,20 +15,11 @@ def listen_tcp(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:  # getaddrinfo would silently take it modulo 65536
         raise EngineError("internal", f"Failed to bind to address '{host}:{port}'. A port is at most 65535.")
     try:
-        family, kind, proto, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        sock = bind_tcp(host, port)
     except OSError as error:
-        raise EngineError(
-            "internal",
-            f"Failed to bind to address '{host}:{port}'. '{host}' is not an address of this machine.",
-        ) from error
-    sock = socket.socket(family, kind, proto)
+        raise _bind_error(host, port, error) from error
     try:
-        # SO_REUSEADDR against TIME_WAIT; never SO_REUSEPORT, under which a second server would share the port unseen.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.bind(address)
         sock.listen(BACKLOG)
         sock.setblocking(False)
     except OSError as error:
@@ -38,43 +29,8 @@ def listen_tcp(host: str, port: int) -> socket.socket:
 
 
 def _bind_error(host: str, port: int, error: OSError) -> EngineError:
-    start = f"Failed to bind to address '{host}:{port}'."
-    if error.errno == errno.EADDRINUSE:
-        holder = _holder_of(port)
-        by = f" by {holder}" if holder else ""
-        return EngineError("port_in_use", f"{start} The port is in use{by}: stop it, or choose another port.")
-    if error.errno == errno.EACCES:
-        return EngineError("internal", f"{start} Ports below 1024 need privileges: choose a higher one.")
-    if error.errno == errno.EADDRNOTAVAIL:
-        return EngineError("internal", f"{start} '{host}' is not an address of this machine.")
-    return EngineError("internal", f"{start} {error.strerror or error}.")
-
-
-def _holder_of(port: int) -> str:
-    """`process 123 (name)` that listens on `port`, or nothing when /proc does not tell."""
-    inodes = _listening_inodes(port)
-    for pid in filter(str.isdigit, os.listdir("/proc")) if inodes else ():
-        try:
-            with os.scandir(f"/proc/{pid}/fd") as entries:
-                if any(os.readlink(entry.path) in inodes for entry in entries):
-                    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-                        return f"process {pid} ({file.read().strip()})"
-        except OSError:  # somebody else's process, or one that has just ended
-            continue
-    return ""
-
-
-def _listening_inodes(port: int) -> set[str]:
-    inodes = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            with open(table, encoding="ascii") as file:
-                rows = [line.split() for line in file.readlines()[1:]]
-        except OSError:
-            continue
-        # columns of proc(5): local address is 1, state 3 (0A: listening), inode 9
-        inodes |= {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
-    return inodes
+    code = "port_in_use" if error.errno == errno.EADDRINUSE else "internal"
+    return EngineError(code, bind_problem(host, port, error))
 
 
 class TcpListeners:

@@ -69,6 +69,7 @@ STABLE_AFTER_S = 10.0
 PRELOAD = (
     "eagleray.replica.__main__",
     "eagleray.proxy.__main__",
+    "eagleray.proxy.grpc.__main__",
     "eagleray.controller.__main__",
     "eagleray.build",
 )

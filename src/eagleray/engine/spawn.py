@@ -39,6 +39,8 @@ def node_config(**options: Any) -> NodeConfig:
     if settings.resources:
         options.setdefault("resources", _read_resources(settings.resources))
     options.setdefault("settings", {"log_level": settings.log_level})
+    if grpc := options.get("grpc_options"):
+        options["grpc_options"] = {**grpc, "host": grpc.get("host") or settings.grpc_host}
     return NodeConfig(**options)
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from eagleray.base.clock import wall_time_s
 
-Entry = tuple[str, str, int, float, "tuple[str, int] | None"]
-"""Method, route, status, seconds taken, client."""
+Entry = tuple[str, str, int | str, float, "tuple[str, int] | None"]
+"""Method, route, status (of gRPC: its name), seconds taken, client."""
 
 _FLUSH_S = 0.5
 """How old a line may become before it is in the file."""
@@ -30,7 +30,7 @@ class AccessLog:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(
-        self, method: str, route: str, status: int, seconds: float, client: tuple[str, int] | None
+        self, method: str, route: str, status: int | str, seconds: float, client: tuple[str, int] | None
     ) -> None:
         """Notes a finished request."""
         self._entries.append((method, route, status, seconds, client))

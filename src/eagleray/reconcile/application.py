@@ -6,7 +6,7 @@ from eagleray.reconcile import commands as c
 from eagleray.reconcile import events as e
 from eagleray.reconcile.commands import Plan
 from eagleray.reconcile.deployment import reconcile_deployment
-from eagleray.reconcile.target import PROXY_KEY
+from eagleray.reconcile.target import PROXY_KEYS
 from eagleray.reconcile.world import SYSTEM_KEY, World
 
 
@@ -36,9 +36,9 @@ def _reconcile_system(world: World) -> Plan:
     """Shuts down in order: applications first, then proxies, then everything."""
     if not world.is_closing or world.has_ended or world.applications:
         return Plan()
-    proxies = world.deployments.get(PROXY_KEY)
-    if proxies is not None and proxies.target is not None:
-        return Plan(events=[e.ProxyWanted(None)])
+    proxies = [(key, world.deployments.get(key)) for key in PROXY_KEYS]
+    if serving := [key for key, one in proxies if one is not None and one.target is not None]:
+        return Plan(events=[e.ProxyWanted(None, key) for key in serving])
     if world.deployments or world.instances:
         return Plan()
     return Plan([c.EndInstance()], [e.Ended()])

@@ -6,7 +6,7 @@ import msgspec
 
 from eagleray.reconcile.instance import InstanceRow, Trigger
 from eagleray.reconcile.placement import Supply
-from eagleray.reconcile.target import RunningConfig, Target
+from eagleray.reconcile.target import PROXY_KEY, RunningConfig, Target
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -67,9 +67,10 @@ class ShutdownRequested(Event, frozen=True):
 
 
 class ProxyWanted(Event, frozen=True):
-    """The system deployment's target; None: proxies go."""
+    """The target of the system deployment `key`; None: its proxies go."""
 
     target: Target | None
+    key: str = PROXY_KEY
 
 
 class SupplyKnown(Event, frozen=True):

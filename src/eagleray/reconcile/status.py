@@ -10,7 +10,7 @@ from collections import Counter
 from eagleray.reconcile.deployment import shortage_of
 from eagleray.reconcile.instance import COUNTED, InstanceState
 from eagleray.reconcile.rollout import Goal, Problem, Rollout, failure_message
-from eagleray.reconcile.target import PROXY_KEY, Target
+from eagleray.reconcile.target import PROXY_KEY, PROXY_KEYS, Target
 from eagleray.reconcile.world import ApplicationRow, Deployment, World
 from eagleray.spec.status import (
     ApplicationStatus,
@@ -46,7 +46,8 @@ def serve_status(world: World) -> ServeStatus:
     return ServeStatus(
         proxies={
             instance.row.unique_id: _proxy_status(instance.state)
-            for instance in world.instances_of(PROXY_KEY)
+            for key in PROXY_KEYS
+            for instance in world.instances_of(key)
         },
         applications={name: application_overview(world, name) for name in world.applications},
     )
@@ -91,10 +92,10 @@ def deployment_overview(world: World, key: str) -> DeploymentStatusOverview:
     return DeploymentStatusOverview(status, trigger, dict(counts), _message(world, deployment))
 
 
-def proxy_error(world: World) -> str:
-    """Why no proxy listens, empty when one does or is about to."""
-    proxies = world.deployments.get(PROXY_KEY)
-    if proxies is None or any(instance.is_listed for instance in world.instances_of(PROXY_KEY)):
+def proxy_error(world: World, key: str = PROXY_KEY) -> str:
+    """Why no proxy of a system deployment listens, empty when one does or is about to."""
+    proxies = world.deployments.get(key)
+    if proxies is None or any(instance.is_listed for instance in world.instances_of(key)):
         return ""
     return proxies.row.rollout.error
 

@@ -20,6 +20,11 @@ from eagleray.spec.deployment import DeploymentSpec, ReplicaResources
 PROXY_KEY = "#http"
 """The system deployment of HTTP proxies; no application can have an empty name."""
 
+GRPC_PROXY_KEY = "#grpc"
+"""That of gRPC proxies, which only exists where servicer functions are configured."""
+
+PROXY_KEYS = (PROXY_KEY, GRPC_PROXY_KEY)
+
 
 class RunningConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a live replica can be told by `reconfigure`. `user_config` and `logging` are JSON, empty for none."""
@@ -77,10 +82,10 @@ def targets_of(spec: ApplicationSpec) -> dict[str, Target]:
     return {f"{spec.name}#{bound.name}": _target(spec, bound) for bound in spec.deployments}
 
 
-def proxy_target(options: dict[str, Any]) -> Target:
-    """The system deployment: one HTTP proxy; checked and replaced like a replica, never given up."""
+def proxy_target(options: dict[str, Any], key: str = PROXY_KEY) -> Target:
+    """A system deployment: one proxy; checked and replaced like a replica, never given up."""
     return Target(
-        key=PROXY_KEY,
+        key=key,
         version=_digest(options),
         kind="proxy",
         health_check_timeout_s=10.0,

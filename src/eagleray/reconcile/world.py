@@ -1,7 +1,7 @@
 """All that the controller knows: applications, deployments, instances, and what the machine has.
 
 `apply` takes an event and returns the keys that must be reconciled. A key is an application's name, a deployment's key
-(`app#name`), `PROXY_KEY` or `SYSTEM_KEY`. Durable parts are rows; `take_changes` says which of them to store.
+(`app#name`), one of `PROXY_KEYS` or `SYSTEM_KEY`. Durable parts are rows; `take_changes` says which of them to store.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from eagleray.reconcile import lifecycle
 from eagleray.reconcile.instance import GOING, Instance, InstanceRow, InstanceState
 from eagleray.reconcile.placement import Allocation, Supply
 from eagleray.reconcile.rollout import Rollout, after_reached, begin
-from eagleray.reconcile.target import PROXY_KEY, Target, targets_of
+from eagleray.reconcile.target import Target, targets_of
 from eagleray.spec.application import ApplicationSpec
 
 SYSTEM_KEY = "#"
@@ -247,18 +247,18 @@ class World:
         return _delete(self, e.DeleteRequested(tuple(self.applications)), now) | {SYSTEM_KEY}
 
     def _on_proxy_wanted(self, event: e.ProxyWanted, now: float) -> set[str]:
-        if PROXY_KEY not in self.deployments:
+        if event.key not in self.deployments:
             if event.target is None:
                 return set()
-            self.deployments[PROXY_KEY] = Deployment(DeploymentRow(PROXY_KEY), None)
-        deployment = self.deployments[PROXY_KEY]
+            self.deployments[event.key] = Deployment(DeploymentRow(event.key), None)
+        deployment = self.deployments[event.key]
         if event.target is not None:
             rollout = begin(
                 deployment.row.rollout, deployment.target, event.target, stable=deployment.row.stable
             )
             self.put_deployment(msgspec.structs.replace(deployment.row, rollout=rollout))
         deployment.target = event.target
-        return {PROXY_KEY}
+        return {event.key}
 
     def _on_supply(self, event: e.SupplyKnown, now: float) -> set[str]:
         self.supply = event.supply

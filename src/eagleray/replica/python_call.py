@@ -62,12 +62,26 @@ class PythonCall(Call):
         else:
             self.run(self._serve(), self.make_context(False))
 
+    # ---- what goes in and out: a gRPC call has other things ----------------------------------------------------
+
+    def _look_up(self) -> Method:
+        return self.floor.user.find(self.incoming.head.method)
+
+    def _load(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return codec.load_call(self.body)
+
+    def _dump(self, item: Any) -> bytes:
+        return codec.dump_value(item)
+
+    def _give(self, result: Any) -> None:
+        self.answer(0, NO_HEADERS, codec.dump_value(result))
+
     # ---- on the loop -----------------------------------------------------------------------------------------
 
     def _find(self) -> None:
         """The first call of a method: looking it up may run user code, so it is not done while bytes are received."""
         try:
-            self.method = self.floor.user.find(self.incoming.head.method)
+            self.method = self._look_up()
         except BaseException as error:  # user code (a property, say) may raise anything
             self._failed(error)
             return
@@ -77,7 +91,7 @@ class PythonCall(Call):
         """A task's root."""
         try:
             self.enter()
-            args, kwargs = codec.load_call(self.body)
+            args, kwargs = self._load()
             self.body = b""
             method = self.method
             result = method.function(*args, **kwargs)
@@ -93,7 +107,7 @@ class PythonCall(Call):
         kind = type(result)
         if not self.incoming.head.stream:
             self._check_value(kind)
-            self.answer(0, NO_HEADERS, codec.dump_value(result))
+            self._give(result)
         elif kind is AsyncGeneratorType:
             await self._stream(result)
         elif kind is GeneratorType:
@@ -105,7 +119,7 @@ class PythonCall(Call):
         outflow = self.begin(0, NO_HEADERS)
         try:
             async for item in items:
-                outflow.push(codec.dump_value(item))
+                outflow.push(self._dump(item))
                 if outflow.full:
                     await self._wait_at_yield(outflow, items)
                 if self.cancelled:
@@ -135,7 +149,7 @@ class PythonCall(Call):
             _serve_request_context.set(self.make_context(False))
             if self.cancelled:
                 raise asyncio.CancelledError
-            args, kwargs = codec.load_call(self.body)
+            args, kwargs = self._load()
             self.body = b""
             result = self.method.function(*args, **kwargs)
             del args, kwargs
@@ -144,7 +158,7 @@ class PythonCall(Call):
                 self.floor.put(self._continue, result)
             elif not self.incoming.head.stream:
                 self._check_value(kind)
-                self.answer(0, NO_HEADERS, codec.dump_value(result))
+                self._give(result)
             elif kind is GeneratorType:
                 self._stream_here(result)
             else:
@@ -157,7 +171,7 @@ class PythonCall(Call):
         room = threading.Semaphore(0)
         try:
             for item in items:
-                outflow.push(codec.dump_value(item))
+                outflow.push(self._dump(item))
                 while outflow.full and not self.cancelled and outflow.wait(room.release):
                     room.acquire()
                 if self.cancelled:

@@ -26,6 +26,7 @@ from eagleray.base.tasks import Tasks
 from eagleray.replica.call import Floor
 from eagleray.replica.callable import UserCode
 from eagleray.replica.errors import trimmed_text
+from eagleray.replica.grpc_call import GrpcCall
 from eagleray.replica.http_call import HttpCall
 from eagleray.replica.loader import extend_path, holds_handles, load_callable, load_init
 from eagleray.replica.python_call import PythonCall
@@ -45,6 +46,7 @@ from eagleray.wire.messages import CallKind
 logger = logging.getLogger("ray.serve")
 
 _HTTP = int(CallKind.HTTP)
+_GRPC = int(CallKind.GRPC)
 _STOP_S = 0.8
 """Seconds for user code to end at SIGTERM, or after a drain's time is over: node kills after 1 s."""
 
@@ -167,6 +169,8 @@ class Worker:
             incoming.fail(refusal)
         elif incoming.head.kind == _HTTP:
             HttpCall(floor, incoming).begin_work()
+        elif incoming.head.kind == _GRPC:
+            GrpcCall(floor, incoming).begin_work()
         else:
             PythonCall(floor, incoming).begin_work()
 

@@ -41,7 +41,7 @@ _HOMES = {
     "eagleray.spec.options": "ControllerOptions HTTPOptions",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
-_MODULES = ("config", "context", "exceptions", "handle", "schema")
+_MODULES = ("config", "context", "exceptions", "grpc_util", "handle", "schema")
 
 __all__ = [
     "Application",

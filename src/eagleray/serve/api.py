@@ -22,8 +22,9 @@ from eagleray.serve.graph import build_application, user_path
 from eagleray.serve.handle import DeploymentHandle
 from eagleray.serve.instance import Instance, blocking
 from eagleray.serve.runtime import Runtime
+from eagleray.serve.servicers import read_grpc
 from eagleray.spec.application import ApplicationSpec, check_route_prefix
-from eagleray.spec.options import ControllerOptions, HTTPOptions, LoggingConfig, ProxyLocation
+from eagleray.spec.options import ControllerOptions, HTTPOptions, LoggingConfig, ProxyLocation, gRPCOptions
 from eagleray.spec.status import ServeStatus
 from eagleray.wire.control import (
     Accepted,
@@ -63,26 +64,29 @@ class RunTarget:
 def start(
     proxy_location: str | ProxyLocation | None = None,
     http_options: dict[str, Any] | HTTPOptions | None = None,
+    grpc_options: dict[str, Any] | gRPCOptions | None = None,
     logging_config: dict[str, Any] | LoggingConfig | None = None,
     controller_options: dict[str, Any] | ControllerOptions | None = None,
     **kwargs: Any,
 ) -> None:
-    """Starts an instance that ends with this process; returns when the HTTP proxy listens.
+    """Starts an instance that ends with this process; returns when the proxies listen.
 
-    When one is running it is kept as it is, with a warning about HTTP options that differ. TimeoutError when the
-    proxy is not ready within 60 s, RayServeException when it cannot listen (a port in use, say).
+    When one is running it is kept as it is, with a warning about options that differ. TimeoutError when a proxy is not
+    ready within 60 s, RayServeException when it cannot listen (a port in use, say). ModuleNotFoundError or ValueError
+    for gRPC servicer functions that are none.
     """
     http = _read_http(proxy_location, http_options)
+    grpc = read_grpc(grpc_options)
     found = instance.running()
     if found is not None or context.process.runtime is not None:
-        _warn_about_differences(found, http)
+        _warn_about_differences(found, http, grpc)
         return
     if wrong := sorted(set(kwargs) & {"http_host", "http_port", "http_middlewares"}):
         raise ValueError(f"serve.start() takes no {wrong}: use http_options=HTTPOptions(...).")
     if unknown := sorted(set(kwargs) - {"detached"}):
         raise TypeError(f"start() got an unexpected keyword argument '{unknown[0]}'")
     controller = ControllerOptions.model_validate(controller_options or {})
-    _require_proxy(instance.start(http, _read_logging(logging_config), controller))
+    _require_proxy(instance.start(http, _read_logging(logging_config), controller, grpc))
 
 
 def _read_http(
@@ -103,17 +107,19 @@ def _read_logging(config: dict[str, Any] | LoggingConfig | None) -> LoggingConfi
     )
 
 
-def _warn_about_differences(found: Instance | None, wanted: HTTPOptions) -> None:
+def _warn_about_differences(found: Instance | None, http: HTTPOptions, grpc: gRPCOptions) -> None:
     if found is None:
         return
-    differing = [
-        name for name in wanted.model_fields_set if getattr(wanted, name) != getattr(found.http, name)
-    ]
-    if differing:
-        logger.warning(
-            "Eagleray is running already; these HTTP options differ and are ignored: %s.",
-            ", ".join(sorted(differing)),
-        )
+    for kind, wanted, given in (("HTTP", http, found.http), ("gRPC", grpc, found.grpc)):
+        differing = [
+            name for name in wanted.model_fields_set if getattr(wanted, name) != getattr(given, name)
+        ]
+        if differing:
+            logger.warning(
+                "Eagleray is running already; these %s options differ and are ignored: %s.",
+                kind,
+                ", ".join(sorted(differing)),
+            )
 
 
 def _require_proxy(started: Instance) -> None:
@@ -122,9 +128,11 @@ def _require_proxy(started: Instance) -> None:
         info = _ask(started.runtime, "info", Empty(), InstanceInfo, timeout_s=START_TIMEOUT_S)
         if info.http_error:
             raise EaglerayError(f"The HTTP proxy could not start: {info.http_error}")
+        if info.grpc_error:
+            raise EaglerayError(f"The gRPC proxy could not start: {info.grpc_error}")
     except TimeoutError as error:
         shutdown()
-        raise TimeoutError(f"The HTTP proxy was not ready within {START_TIMEOUT_S:g} s.") from error
+        raise TimeoutError(f"A proxy was not ready within {START_TIMEOUT_S:g} s.") from error
     except BaseException:
         shutdown()
         raise

@@ -1,5 +1,11 @@
 """Options of the instance and of deployments under their familiar path; they are defined in `spec.options`."""
 
-from eagleray.spec.options import BackpressureConfig, ControllerOptions, HTTPOptions, ProxyLocation
+from eagleray.spec.options import (
+    BackpressureConfig,
+    ControllerOptions,
+    HTTPOptions,
+    ProxyLocation,
+    gRPCOptions,
+)
 
-__all__ = ["BackpressureConfig", "ControllerOptions", "HTTPOptions", "ProxyLocation"]
+__all__ = ["BackpressureConfig", "ControllerOptions", "HTTPOptions", "ProxyLocation", "gRPCOptions"]

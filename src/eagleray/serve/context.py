@@ -16,6 +16,7 @@ from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import ReplicaID
 
 if TYPE_CHECKING:
+    from eagleray.serve.grpc_util import RayServegRPCContext
     from eagleray.serve.runtime import Runtime
 
 
@@ -104,7 +105,7 @@ class RequestContext:
         self.multiplexed_model_id = multiplexed_model_id
         self.session_id = session_id
         self.is_http_request = is_http_request
-        self.grpc_context = None
+        self.grpc_context: RayServegRPCContext | None = None
         self.cancel_on_parent_request_cancel = True
         self.children = children
         self.cancelled = False

@@ -5,6 +5,7 @@ from eagleray.base.errors import (
     DeploymentUnavailableError,
     ReplicaUnavailableError,
     RequestCancelledError,
+    gRPCStatusError,
 )
 from eagleray.base.errors import EaglerayError as RayServeException
 
@@ -14,4 +15,5 @@ __all__ = [
     "RayServeException",
     "ReplicaUnavailableError",
     "RequestCancelledError",
+    "gRPCStatusError",
 ]

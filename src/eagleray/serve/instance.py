@@ -15,8 +15,9 @@ from eagleray.base.errors import EaglerayError, NotRunningError
 from eagleray.base.settings import Settings
 from eagleray.engine.spawn import NodeProcess, node_config, spawn_node
 from eagleray.serve import context
+from eagleray.serve.graph import user_path
 from eagleray.serve.runtime import Runtime, RuntimeThread
-from eagleray.spec.options import ControllerOptions, HTTPOptions, LoggingConfig
+from eagleray.spec.options import ControllerOptions, HTTPOptions, LoggingConfig, gRPCOptions
 from eagleray.wire.control import Empty
 
 SHUTDOWN_TIMEOUT_S = 30.0
@@ -27,9 +28,15 @@ class Instance:
     """One instance as this process sees it. `node` is None when somebody else has started it."""
 
     def __init__(
-        self, node: NodeProcess | None, address: str, http: HTTPOptions, logging: LoggingConfig | None
+        self,
+        node: NodeProcess | None,
+        address: str,
+        http: HTTPOptions,
+        logging: LoggingConfig | None,
+        grpc: gRPCOptions | None = None,
     ) -> None:
         self.http = http
+        self.grpc = grpc or gRPCOptions()
         self.logging = logging
         self._node = node
         self._pid = os.getpid()
@@ -39,19 +46,24 @@ class Instance:
 
     @classmethod
     def start(
-        cls, http: HTTPOptions, logging: LoggingConfig | None, controller: ControllerOptions
+        cls,
+        http: HTTPOptions,
+        logging: LoggingConfig | None,
+        controller: ControllerOptions,
+        grpc: gRPCOptions,
     ) -> Instance:
         """Starts node and returns at once: whatever is asked of the controller waits until it is there."""
         given = http.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude={"host", "port"})
         options = {name: getattr(http, name) for name in ("host", "port") if name in http.model_fields_set}
         config = node_config(
             http_options=given,
+            grpc_options={**grpc.model_dump(mode="json"), "sys_path": user_path()} if grpc.is_served else {},
             controller_env=dict(controller.runtime_env.env_vars),
             **{f"http_{name}": value for name, value in options.items()},
         )
         node = spawn_node(config)
         try:
-            return cls(node, node.controller_address, http, logging)
+            return cls(node, node.controller_address, http, logging, grpc)
         except BaseException:
             node.close()
             raise
@@ -115,10 +127,15 @@ def running() -> Instance | None:
 
 
 def start(
-    http: HTTPOptions, logging: LoggingConfig | None = None, controller: ControllerOptions | None = None
+    http: HTTPOptions,
+    logging: LoggingConfig | None = None,
+    controller: ControllerOptions | None = None,
+    grpc: gRPCOptions | None = None,
 ) -> Instance:
     """Starts an instance of this process, which has none yet."""
-    _driver.instance = instance = Instance.start(http, logging, controller or ControllerOptions())
+    _driver.instance = instance = Instance.start(
+        http, logging, controller or ControllerOptions(), grpc or gRPCOptions()
+    )
     atexit.register(_at_exit)
     return instance
 

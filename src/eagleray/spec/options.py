@@ -103,6 +103,26 @@ class HTTPOptions(SpecModel):
         return self
 
 
+class gRPCOptions(SpecModel):  # noqa: N801, RUF100 - Ray Serve's name
+    """How the gRPC proxy listens and whom it serves. Without servicer functions, or with `port=0`, there is none.
+
+    `grpc_servicer_functions` are import paths of generated `add_XServicer_to_server` functions; `host=None` is that of
+    the environment, loopback by default; `max_message_bytes` bounds requests and replies.
+    """
+
+    port: int = Field(default=9000, ge=0, le=65535)
+    grpc_servicer_functions: list[str] = Field(default_factory=list)
+    request_timeout_s: float | None = Field(default=None, gt=0)
+    enable_reflection: bool = True
+    host: str | None = None
+    max_message_bytes: int = Field(default=64 * 2**20, ge=1, lt=2**30)
+
+    @property
+    def is_served(self) -> bool:
+        """Whether there is anything to serve."""
+        return bool(self.grpc_servicer_functions) and self.port > 0
+
+
 class BackpressureConfig(SpecModel):
     """What a client gets when the queue is full: 503 or 429, with `Retry-After` when `retry_after_s` is given."""
 

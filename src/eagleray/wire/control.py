@@ -103,6 +103,8 @@ class NodeConfig(Message):
     http_host: str | None = "127.0.0.1"
     http_port: int = 8000
     http_options: dict[str, Any] = {}
+    grpc_options: dict[str, Any] = {}
+    """All fields of `gRPCOptions`, and the `sys_path` of its servicer functions; empty: no gRPC."""
     settings: dict[str, str] = {}
     num_gpus: int | None = None
     resources: dict[str, float] = {}
@@ -154,6 +156,15 @@ class ProxyLaunch(Message):
     http_options: dict[str, Any] = {}
     logging_config: dict[str, Any] = {}
     logs_dir: str = ""
+
+
+class GrpcProxyLaunch(Message):
+    """What a gRPC proxy is born with; it binds its port itself, as the library offers no other way."""
+
+    proxy_id: str
+    controller_address: str
+    grpc_options: dict[str, Any] = {}
+    logging_config: dict[str, Any] = {}
 
 
 class BuilderLaunch(Message):
@@ -263,10 +274,15 @@ class DeleteApplications(Message):
 
 
 class InstanceInfo(Message):
-    """Reply to `info`. `http_url` is empty without a proxy; `http_error` says why the proxy cannot start."""
+    """Reply to `info`. `http_url` is empty without a proxy; `http_error` says why the proxy cannot start.
+
+    `grpc_address` and `grpc_error` are the same of gRPC.
+    """
 
     http_url: str = ""
     http_error: str = ""
+    grpc_address: str = ""
+    grpc_error: str = ""
     logs_dir: str = ""
     pid: int = 0
 

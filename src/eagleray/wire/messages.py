@@ -7,11 +7,15 @@ the end with a default: older peers ignore what they do not know.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 import msgspec
 
 Headers = list[tuple[bytes, bytes]]
 """HTTP headers in wire order, names in lower case."""
+
+Metadata = list[tuple[str, Any]]
+"""gRPC metadata in wire order; values are str, those of keys that end with `-bin` bytes."""
 
 
 class CallKind(IntEnum):
@@ -23,6 +27,8 @@ class CallKind(IntEnum):
     """Body: the HTTP request body (raw). The reply has a status and headers, its body is raw."""
     CONTROL = 2
     """`method` is a control-plane method; body and reply body are msgspec structs of `wire.control`."""
+    GRPC = 3
+    """`method` is the path of an RPC, the body its request as it came (raw). See `GrpcHead` and `GrpcStatus`."""
 
 
 class HttpHead(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -40,6 +46,36 @@ class HttpHead(msgspec.Struct, array_like=True, frozen=True, gc=False):
     server: tuple[str, int] | None = None
 
 
+class GrpcHead(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What a gRPC call needs besides. `deserializer` names the function that parses its requests; empty: none does.
+
+    With `client_streaming` the CALL has no body, and each DATA message is one request behind a byte `GRPC_MESSAGE`.
+    """
+
+    deserializer: str = ""
+    client_streaming: bool = False
+    metadata: Metadata = []
+    peer: str = ""
+
+
+class GrpcStatus(msgspec.Struct, array_like=True, gc=False):
+    """How an RPC ends, where that is not a mere OK. `compression` is a number of grpc.Compression, -1: not set.
+
+    A unary answer has it as its only header, an ERROR of code `user` as its body, a stream as its last message behind
+    a byte `GRPC_STATUS`: metadata then comes behind what is still queued, and messages may be empty.
+    """
+
+    code: int = 0
+    details: str = ""
+    trailing: Metadata = []
+    compression: int = -1
+
+
+STATUS_HEADER = b":grpc-status"
+GRPC_MESSAGE, GRPC_STATUS, GRPC_COMPRESSION = b"\0", b"\1", b"\2"
+"""First byte of a message in a gRPC stream; behind the last one is one byte, which comes before all messages."""
+
+
 class CallHead(msgspec.Struct, array_like=True, gc=False):
     """Opens a call. `deadline` is CLOCK_MONOTONIC seconds, 0 for none. An empty `method` means `__call__`."""
 
@@ -54,6 +90,7 @@ class CallHead(msgspec.Struct, array_like=True, gc=False):
     session_id: str = ""
     traceparent: str = ""
     http: HttpHead | None = None
+    grpc: GrpcHead | None = None
 
 
 class ReplyHead(msgspec.Struct, array_like=True, gc=False):
@@ -84,3 +121,5 @@ encode_call = msgspec.msgpack.Encoder().encode
 decode_call = msgspec.msgpack.Decoder(CallHead).decode
 decode_reply = msgspec.msgpack.Decoder(ReplyHead).decode
 decode_error = msgspec.msgpack.Decoder(ErrorHead).decode
+encode_grpc_status = msgspec.msgpack.Encoder().encode
+decode_grpc_status = msgspec.msgpack.Decoder(GrpcStatus).decode

@@ -1,0 +1,171 @@
+"""The gRPC proxy's process: joins server, router and table subscription, and answers the controller.
+
+Node forks it like the HTTP proxy, but it binds its port itself, because grpc can be given no socket. gRPC is imported
+here after the fork only: node and the other children stay without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from eagleray.base import logs
+from eagleray.base.errors import EaglerayError
+from eagleray.base.process import Child, run_child
+from eagleray.http.listen import raise_descriptor_limit
+from eagleray.proxy.access import AccessLog
+from eagleray.routing import Router, RoutingTable, Subscription
+from eagleray.rpc.control import ControlMethods
+from eagleray.rpc.server import Incoming, Server
+from eagleray.serve.servicers import record, require_grpc
+from eagleray.wire.control import Drain, Empty, GrpcProxyLaunch, Health, Ready, decode
+from eagleray.wire.messages import CallKind, ErrorHead
+
+logger = logging.getLogger("eagleray.proxy")
+
+_GC_THRESHOLD = 50_000
+"""As in the HTTP proxy: an RPC leaves no cycles."""
+
+_END_GRACE_S = 0.5
+"""For RPCs under way at SIGTERM: node kills after 1 s."""
+
+
+class _FollowedRouter(Router):
+    """A router that tells when there is a new table."""
+
+    on_update: Callable[[RoutingTable], None]
+
+    def update(self, table: RoutingTable) -> None:
+        super().update(table)
+        self.on_update(table)
+
+
+class GrpcProxy:
+    """The parts of one proxy process, in the order in which they come and go. Raises EaglerayError."""
+
+    def __init__(self, launch: GrpcProxyLaunch) -> None:
+        options: dict[str, Any] = launch.grpc_options
+        rpcs = _recorded(options)
+        from eagleray.proxy.grpc.server import GrpcServer  # an optional dependency, and only after the fork
+
+        self._stopped = asyncio.Event()
+        self._started = asyncio.Event()
+        self._error = ""
+        self._access_log = _access_log(launch)
+        self.router = _FollowedRouter(eager_ingress=True)
+        self.server = GrpcServer(self.router, rpcs, options, self._access_log)
+        self.router.on_update = self.server.update
+        self.subscription = Subscription(self.router, launch.controller_address, launch.proxy_id)
+        self.methods = ControlMethods(
+            {"ready": self._ready, "check_health": self._check_health, "drain": self._drain},
+            name="grpc proxy control",
+        )
+
+    async def run(self) -> None:
+        """Serves until it was drained or is cancelled."""
+        try:
+            await self.subscription.start()
+            try:
+                await self.server.start()
+            except EaglerayError as error:
+                logger.error("The gRPC proxy cannot start: %s", error)
+                self._error = str(error)
+            self._started.set()
+            await self._stopped.wait()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Ends everything that is under way. Idempotent."""
+        await self.server.stop(_END_GRACE_S)
+        await self.subscription.close()
+        await self.router.close()
+        if self._access_log is not None:
+            self._access_log.flush()
+
+    async def _ready(self, payload: bytes, incoming: Incoming) -> Ready:
+        await self._started.wait()
+        return Ready(error=self._error, pid=os.getpid())
+
+    async def _check_health(self, payload: bytes, incoming: Incoming) -> Health:
+        return Health(ongoing=self.server.floor.ongoing)
+
+    async def _drain(self, payload: bytes, incoming: Incoming) -> Empty:
+        await self.server.stop(decode(payload, Drain).timeout_s)
+        self._stopped.set()
+        return Empty()
+
+
+def main(child: Child) -> None:
+    """Runs the proxy of `child`, whose payload is a `GrpcProxyLaunch`, until it is stopped."""
+    run_child(child, lambda: _run(child))
+
+
+async def _run(child: Child) -> None:
+    launch = decode(child.payload, GrpcProxyLaunch)
+    logs.setup(
+        "proxy",
+        launch.proxy_id,
+        path=child.log_path,
+        level=launch.logging_config.get("log_level") or "INFO",
+        owns_stdio=bool(child.log_path),
+    )
+    raise_descriptor_limit()
+    gc.set_threshold(_GC_THRESHOLD, 20, 100)
+    assert child.listener is not None
+    proxy: GrpcProxy | None = None
+    problem = ""
+    try:
+        proxy = GrpcProxy(launch)
+    except EaglerayError as error:
+        logger.error("The gRPC proxy cannot start: %s", error)
+        problem = str(error)
+    methods = proxy.methods if proxy is not None else ControlMethods({"ready": _refuse_ready(problem)})
+    control = Server(lambda incoming: _dispatch(methods, incoming))
+    await control.start(child.listener)
+    try:
+        if proxy is not None:
+            await proxy.run()
+        else:
+            await asyncio.get_running_loop().create_future()
+    finally:
+        await methods.close()
+        await control.close()
+
+
+def _dispatch(methods: ControlMethods, incoming: Incoming) -> None:
+    """Takes a call on the proxy's own socket, where only the controller calls."""
+    if incoming.head.kind == CallKind.CONTROL:
+        methods.dispatch(incoming)
+    else:
+        incoming.fail(ErrorHead("internal", "A proxy answers control calls only."))
+
+
+def _recorded(options: dict[str, Any]) -> Any:
+    """The users' RPCs. Their modules are generated code, but whatever they raise is told to who has started us."""
+    try:
+        require_grpc()
+        for entry in reversed(options.get("sys_path") or []):
+            if entry not in sys.path:
+                sys.path.insert(0, entry)
+        return record(options["grpc_servicer_functions"])
+    except Exception as error:  # user code
+        raise EaglerayError(f"{type(error).__name__}: {error}") from error
+
+
+def _refuse_ready(problem: str) -> Any:
+    async def ready(payload: bytes, incoming: Incoming) -> Ready:
+        return Ready(error=problem, pid=os.getpid())
+
+    return ready
+
+
+def _access_log(launch: GrpcProxyLaunch) -> AccessLog | None:
+    if not launch.logging_config.get("enable_access_log", True):
+        return None
+    return AccessLog(logging.getLogger("eagleray.proxy.access").info, f"proxy {launch.proxy_id}")

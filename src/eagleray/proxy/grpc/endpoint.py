@@ -1,0 +1,350 @@
+"""One RPC of a service as grpc.aio calls it: four coroutines, of which each endpoint uses the one of its kind.
+
+A coroutine opens an exchange, waits for what becomes of it, and hands it to the `ServicerContext`. When the client
+cancels or its deadline passes, grpc.aio cancels the coroutine, and that cancels the call in the replica. Duck-typed
+contexts: gRPC itself is not imported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from time import monotonic
+from typing import Any
+
+from eagleray.base.ids import new_request_id
+from eagleray.base.tasks import Tasks
+from eagleray.proxy.access import AccessLog
+from eagleray.proxy.deadlines import Deadlines
+from eagleray.proxy.grpc.exchange import RpcExchange, StreamAnswer, UnaryAnswer, Upload
+from eagleray.routing import Route, Router, RoutingTable
+from eagleray.serve.servicers import Rpc, name_of
+from eagleray.wire.messages import (
+    GRPC_COMPRESSION,
+    GRPC_MESSAGE,
+    CallHead,
+    CallKind,
+    GrpcHead,
+    GrpcStatus,
+    decode_grpc_status,
+)
+
+logger = logging.getLogger("eagleray.proxy")
+
+_MESSAGE = GRPC_MESSAGE[0]
+_COMPRESSION = GRPC_COMPRESSION[0]
+_CANCELLED, _NOT_FOUND = 1, 5
+_FOREVER_S = 1e9
+"""Time-outs from here on (30 years, infinity) are none."""
+_NOT_POPULATED = "Route table is not populated yet."
+_DRAINING = "This node is being drained."
+_PING = "Ping /ray.serve.RayServeAPIService/ListApplications for available applications."
+
+_KNOWN = {
+    "application": 0,
+    "request_id": 1,
+    "x-request-id": 1,
+    "multiplexed_model_id": 2,
+    "serve_multiplexed_model_id": 2,
+    "session_id": 3,
+    "x-session-id": 3,
+    "traceparent": 4,
+    "x-request-timeout-seconds": 5,
+}
+"""Metadata that steers the proxy -> which field of the call it is."""
+
+_NAMES = (
+    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
+    *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE"),
+    *("UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
+)
+"""Names of the status codes by number."""
+
+
+class Floor:
+    """What all endpoints of a proxy share. `request_timeout_s` 0: none; `limit`: bytes of a message.
+
+    `end_of_requests` is what `ServicerContext.read` returns behind the last message.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        deadlines: Deadlines,
+        tasks: Tasks,
+        access_log: AccessLog | None,
+        request_timeout_s: float,
+        limit: int,
+        end_of_requests: object,
+    ) -> None:
+        self.router = router
+        self.deadlines = deadlines
+        self.tasks = tasks
+        self.access_log = access_log
+        self.request_timeout_s = request_timeout_s
+        self.limit = limit
+        self.end_of_requests = end_of_requests
+        self.loop = asyncio.get_running_loop()
+        self.applications: dict[str, Route] = {}
+        self.ongoing = 0
+        self.draining = False
+
+    def learn(self, table: RoutingTable) -> None:
+        """As over HTTP, applications without a route are not to be reached."""
+        self.applications = {route.app: route for route in table.routes}
+
+    def not_ready(self) -> str:
+        """Why clients should go elsewhere; empty when they should not."""
+        if self.draining:
+            return _DRAINING
+        table = self.router.table
+        return "" if table.populated or table.routes else _NOT_POPULATED
+
+    def route_of(self, application: str) -> Route | GrpcStatus:
+        """The route of an application, or why there is none. The only application needs no name."""
+        applications = self.applications
+        if application:
+            route = applications.get(application)
+            if route is None:
+                return GrpcStatus(_NOT_FOUND, f"Application '{application}' not found. {_PING}")
+            return route
+        if len(applications) == 1:
+            return next(iter(applications.values()))
+        return GrpcStatus(_NOT_FOUND, f"Application metadata not set. {_PING}")
+
+
+_GONE = GrpcStatus(_CANCELLED)
+"""How an RPC ends whose client has cancelled it or waits no longer."""
+
+
+class Endpoint:
+    """Serves one RPC. `context` is the `grpc.aio.ServicerContext` of a call of it."""
+
+    def __init__(self, floor: Floor, rpc: Rpc) -> None:
+        self._floor = floor
+        self._rpc = rpc
+        self._deserializer = name_of(rpc)
+
+    # ---- the four kinds --------------------------------------------------------------------------------------
+
+    async def unary_unary(self, request: bytes, context: Any) -> bytes:
+        opened = self._open(context)
+        if isinstance(opened, GrpcStatus):
+            return _refuse(context, opened)
+        route, head, timeout_s = opened
+        floor = self._floor
+        done: asyncio.Future[tuple[GrpcStatus | None, bytes]] = floor.loop.create_future()
+        exchange = UnaryAnswer(route.deployment, head, request, True, done, floor.limit)
+        self._submit(exchange, timeout_s)
+        status: GrpcStatus | None = _GONE
+        try:
+            status, body = await done
+        finally:
+            self._leave(exchange, status)
+        _conclude(context, head.request_id, status)
+        return body
+
+    async def stream_unary(self, requests: object, context: Any) -> bytes:
+        opened = self._open(context)
+        if isinstance(opened, GrpcStatus):
+            return _refuse(context, opened)
+        route, head, timeout_s = opened
+        floor = self._floor
+        done: asyncio.Future[tuple[GrpcStatus | None, bytes]] = floor.loop.create_future()
+        exchange = UnaryAnswer(route.deployment, head, b"", False, done, floor.limit)
+        reading = self._read(exchange, context)
+        self._submit(exchange, timeout_s)
+        status: GrpcStatus | None = _GONE
+        try:
+            status, body = await done
+        finally:
+            self._leave(exchange, status)
+            await _stop(reading)
+        _conclude(context, head.request_id, status)
+        return body
+
+    async def unary_stream(self, request: bytes, context: Any) -> None:
+        opened = self._open(context)
+        if isinstance(opened, GrpcStatus):
+            _refuse(context, opened)
+            return
+        route, head, timeout_s = opened
+        exchange = StreamAnswer(route.deployment, head, request, True)
+        self._submit(exchange, timeout_s)
+        await self._write(exchange, context)
+
+    async def stream_stream(self, requests: object, context: Any) -> None:
+        opened = self._open(context)
+        if isinstance(opened, GrpcStatus):
+            _refuse(context, opened)
+            return
+        route, head, timeout_s = opened
+        exchange = StreamAnswer(route.deployment, head, b"", False)
+        reading = self._read(exchange, context)
+        self._submit(exchange, timeout_s)
+        try:
+            await self._write(exchange, context)
+        finally:
+            await _stop(reading)
+
+    # ---- a call's way to the router ----------------------------------------------------------------------------
+
+    def _open(self, context: Any) -> tuple[Route, CallHead, float] | GrpcStatus:
+        """The route, the head of the call, and our own time-out; or why there is no call."""
+        metadata = context.invocation_metadata()
+        application = model_id = session_id = traceparent = request_id = ""
+        floor, rpc = self._floor, self._rpc
+        timeout_s = floor.request_timeout_s
+        for key, value in metadata:
+            place = _KNOWN.get(key)
+            if place is None or type(value) is not str:
+                continue
+            if place == 0:
+                application = value
+            elif place == 1:
+                request_id = value
+            elif place == 2:
+                model_id = value
+            elif place == 3:
+                session_id = value
+            elif place == 4:
+                traceparent = value
+            else:
+                timeout_s = _read_timeout(value, timeout_s)
+        request_id = request_id or new_request_id()
+        context.set_trailing_metadata((("request_id", request_id),))
+        route = floor.route_of(application)
+        if isinstance(route, GrpcStatus):
+            return route
+        # The client's own deadline needs no timer of ours: gRPC cancels the RPC at both ends.
+        left_s = context.time_remaining()
+        if left_s is None or 0 < timeout_s < left_s:
+            left_s = timeout_s
+        head = CallHead(
+            CallKind.GRPC,
+            rpc.path,
+            request_id,
+            monotonic() + left_s if left_s > 0 else 0.0,
+            route.app,
+            route.prefix,
+            rpc.server_streaming,
+            model_id,
+            session_id,
+            traceparent,
+            None,
+            GrpcHead(self._deserializer, rpc.client_streaming, metadata, context.peer()),
+        )
+        return route, head, timeout_s
+
+    def _submit(self, exchange: RpcExchange, timeout_s: float) -> None:
+        floor = self._floor
+        floor.ongoing += 1
+        if timeout_s > 0:
+            exchange.set_timeout(timeout_s, floor.deadlines)
+        floor.router.submit(exchange)
+
+    def _leave(self, exchange: RpcExchange, status: GrpcStatus | None) -> None:
+        floor = self._floor
+        floor.ongoing -= 1
+        exchange.leave()
+        if floor.access_log is not None:
+            name = "OK" if status is None else _NAMES[status.code]
+            took_s = monotonic() - exchange.started_at
+            floor.access_log.add(self._rpc.path, exchange.head.app, name, took_s, None)
+
+    # ---- streams ---------------------------------------------------------------------------------------------
+
+    async def _write(self, exchange: StreamAnswer, context: Any) -> None:
+        """Passes the answer's messages on, as fast as the client takes them; then the status."""
+        status: GrpcStatus | None = _GONE
+        try:
+            status = await self._write_all(exchange, context)
+        finally:
+            self._leave(exchange, status)
+        _conclude(context, exchange.head.request_id, status)
+
+    async def _write_all(self, exchange: StreamAnswer, context: Any) -> GrpcStatus | None:
+        messages = exchange.messages
+        told: GrpcStatus | None = None
+        begun = False
+        while messages or not exchange.ended:
+            if not messages:
+                exchange.changed.clear()
+                await exchange.changed.wait()
+                continue
+            message = messages.popleft()
+            kind = message[0]
+            if kind == _MESSAGE:
+                begun = True
+                await context.write(message[1:])
+            elif kind == _COMPRESSION:
+                if not begun:
+                    context.set_compression(message[1])
+            else:
+                told = decode_grpc_status(message[1:])
+            exchange.consumed(len(message))
+        return exchange.status or told
+
+    def _read(self, exchange: RpcExchange, context: Any) -> asyncio.Task[None]:
+        name = f"requests of {exchange.head.request_id}"
+        return self._floor.tasks.start(
+            _read(Upload(exchange), context, self._floor.end_of_requests), name=name
+        )
+
+
+async def _read(upload: Upload, context: Any, end_of_requests: object) -> None:
+    """A task's root: passes the client's messages on, as fast as the replica takes them."""
+    await upload.writable.wait()
+    while True:
+        try:
+            message = await context.read()
+        except (
+            Exception
+        ) as error:  # the RPC is ending, and grpc.aio has many ways to say so; its coroutine hears too
+            logger.debug("a client stream ended: %r", error)
+            return
+        if message is end_of_requests:
+            await upload.send(b"", end=True)
+            return
+        await upload.send(GRPC_MESSAGE + message)
+
+
+async def _stop(reading: asyncio.Task[None]) -> None:
+    if not reading.done():
+        reading.cancel()
+        await asyncio.wait({reading})
+
+
+# ---- what the client is told ------------------------------------------------------------------------------------
+
+
+def _refuse(context: Any, status: GrpcStatus) -> bytes:
+    context.set_code(status.code)
+    context.set_details(status.details)
+    return b""
+
+
+def _conclude(context: Any, request_id: str, status: GrpcStatus | None) -> None:
+    """Sets how the RPC ends; the request id is among the trailing metadata already."""
+    if status is None:
+        return
+    if status.code:
+        context.set_code(status.code)
+    if status.details:
+        context.set_details(status.details)
+    if status.trailing:
+        context.set_trailing_metadata((("request_id", request_id), *map(tuple, status.trailing)))
+    if status.compression >= 0:
+        context.set_compression(status.compression)
+
+
+def _read_timeout(text: str, default_s: float) -> float:
+    """As the HTTP header of this name: 0 or less means none, nonsense is ignored."""
+    try:
+        value = float(text)
+    except ValueError:
+        return default_s
+    if math.isnan(value):
+        return default_s
+    return value if 0 < value < _FOREVER_S else 0.0

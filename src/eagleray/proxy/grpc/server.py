@@ -1,0 +1,147 @@
+"""The gRPC server: one handler for each RPC that the users' servicer functions know, all of which go to the router.
+
+The only module that imports gRPC. It knows the last routing table and nothing else; with the controller gone it goes
+on. Messages are not parsed here, so no generated class of a user runs in this process but to be registered.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from eagleray.base.errors import EaglerayError
+from eagleray.base.tasks import Tasks
+from eagleray.proxy.access import AccessLog
+from eagleray.proxy.deadlines import Deadlines
+from eagleray.proxy.grpc.built_in import BUILT_IN_SERVICE, healthz_response, list_applications_response
+from eagleray.proxy.grpc.endpoint import Endpoint, Floor
+from eagleray.routing import Router, RoutingTable
+from eagleray.rpc.tcp import why_not_bound
+from eagleray.serve.servicers import Rpc
+
+logger = logging.getLogger("eagleray.proxy")
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_UNAVAILABLE = 14
+
+
+class BindError(EaglerayError):
+    """The port cannot be listened on; the message says why and what to do."""
+
+
+class GrpcServer:
+    """Listens from `start` to `stop`. `options` are those of `gRPCOptions`, all of them."""
+
+    def __init__(
+        self, router: Router, rpcs: dict[str, Rpc], options: dict[str, Any], access_log: AccessLog | None
+    ) -> None:
+        self._options = options
+        self._tasks = Tasks("grpc proxy")
+        self._health = health.aio.HealthServicer()
+        limit = int(options["max_message_bytes"])
+        self.floor = Floor(
+            router,
+            Deadlines(),
+            self._tasks,
+            access_log,
+            float(options["request_timeout_s"] or 0.0),
+            limit,
+            grpc.aio.EOF,
+        )
+        self._server = grpc.aio.server(
+            options=(
+                ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it unseen
+                ("grpc.max_receive_message_length", limit),
+                ("grpc.max_send_message_length", limit),
+            )
+        )
+        self._services = self._register(rpcs)
+
+    # ---- services --------------------------------------------------------------------------------------------
+
+    def _register(self, rpcs: dict[str, Rpc]) -> list[str]:
+        """Returns the names of the users' services."""
+        services: dict[str, dict[str, Any]] = defaultdict(dict)
+        for rpc in rpcs.values():
+            services[rpc.service][rpc.method] = self._handler(rpc)
+        names = list(services)
+        services.setdefault(
+            BUILT_IN_SERVICE,
+            {
+                "ListApplications": grpc.unary_unary_rpc_method_handler(self._list_applications),
+                "Healthz": grpc.unary_unary_rpc_method_handler(self._healthz),
+            },
+        )
+        for name, handlers in services.items():
+            generic = grpc.method_handlers_generic_handler(name, handlers)
+            self._server.add_generic_rpc_handlers((generic,))
+            self._server.add_registered_method_handlers(name, handlers)
+        if health.SERVICE_NAME not in services:
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if self._options["enable_reflection"] and reflection.SERVICE_NAME not in services:
+            shown = (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(tuple(dict.fromkeys(shown)), self._server)
+        return names
+
+    def _handler(self, rpc: Rpc) -> Any:
+        endpoint = Endpoint(self.floor, rpc)
+        if rpc.client_streaming:
+            if rpc.server_streaming:
+                return grpc.stream_stream_rpc_method_handler(endpoint.stream_stream)
+            return grpc.stream_unary_rpc_method_handler(endpoint.stream_unary)
+        if rpc.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(endpoint.unary_stream)
+        return grpc.unary_unary_rpc_method_handler(endpoint.unary_unary)
+
+    async def _list_applications(self, request: bytes, context: Any) -> bytes:
+        self._tell_ready(context)
+        return list_applications_response(self.floor.applications)
+
+    async def _healthz(self, request: bytes, context: Any) -> bytes:
+        reason = self._tell_ready(context)
+        return healthz_response(reason or "success")
+
+    def _tell_ready(self, context: Any) -> str:
+        reason = self.floor.not_ready()
+        if reason:
+            context.set_code(_UNAVAILABLE)
+            context.set_details(reason)
+        return reason
+
+    # ---- life ------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Binds and serves. Raises BindError."""
+        host, port = str(self._options["host"]), int(self._options["port"])
+        if reason := why_not_bound(host, port):
+            raise BindError(reason)
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise BindError(f"Failed to bind to address '{address}'. {error}") from error
+        await self._server.start()
+        self.update(self.floor.router.table)
+
+    def update(self, table: RoutingTable) -> None:
+        """A newer routing table is in force."""
+        self.floor.learn(table)
+        self._tasks.start(self._tell_health(), name="tell health")
+
+    async def _tell_health(self) -> None:
+        status = _NOT_SERVING if self.floor.not_ready() else _SERVING
+        for name in ("", *self._services):
+            await self._health.set(name, status)
+
+    async def stop(self, grace_s: float) -> None:
+        """Takes no more RPCs, lets those under way end within `grace_s`, cancels the rest. Idempotent."""
+        self.floor.draining = True
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+        await self._tasks.close()
