@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Coroutine
+from contextvars import Context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -27,9 +28,11 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._running)
 
-    def start(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+    def start(
+        self, work: Coroutine[Any, Any, T], *, name: str, context: Context | None = None
+    ) -> asyncio.Task[T]:
         """Runs `work` as `<owner>: <name>`; an exception that it raises is logged, the caller need not await it."""
-        task = asyncio.get_running_loop().create_task(work, name=f"{self._owner}: {name}")
+        task = asyncio.get_running_loop().create_task(work, name=f"{self._owner}: {name}", context=context)
         self._running.add(task)
         task.add_done_callback(self._ended)
         return task

@@ -112,6 +112,7 @@ class Launcher:
             init=await self._storage.blob(target.init) if target.init else b"",
             user_config=config.user_config.encode(),
             max_ongoing_requests=config.max_ongoing_requests,
+            max_ongoing_requests_given=config.max_ongoing_requests_given,
             graceful_shutdown_wait_loop_s=config.graceful_shutdown_wait_loop_s,
             graceful_shutdown_timeout_s=target.graceful_shutdown_timeout_s,
             is_ingress=target.ingress,
@@ -152,7 +153,13 @@ def reconfigure_message(before: RunningConfig, after: RunningConfig) -> Reconfig
         changed["user_config"] = (after.user_config or "null").encode()
     if before.logging != after.logging:
         changed["logging_config"] = _logging(after)
-    for name in ("max_ongoing_requests", "graceful_shutdown_wait_loop_s", "route_prefix", "world_size"):
+    for name in (
+        "max_ongoing_requests",
+        "max_ongoing_requests_given",
+        "graceful_shutdown_wait_loop_s",
+        "route_prefix",
+        "world_size",
+    ):
         if getattr(before, name) != getattr(after, name):
             changed[name] = getattr(after, name)
     return Reconfigure(**changed)

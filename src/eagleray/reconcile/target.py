@@ -31,6 +31,8 @@ class RunningConfig(msgspec.Struct, frozen=True, omit_defaults=True):
 
     user_config: str = ""
     max_ongoing_requests: int = 5
+    max_ongoing_requests_given: bool = False
+    """Else a replica may take more, when its batches hold more."""
     graceful_shutdown_wait_loop_s: float = 2.0
     logging: str = ""
     route_prefix: str | None = None
@@ -106,6 +108,7 @@ def _target(app: ApplicationSpec, bound: BoundDeployment) -> Target:
         config=RunningConfig(
             user_config="" if spec.user_config is None else _plain_json(spec.user_config),
             max_ongoing_requests=spec.max_ongoing_requests,
+            max_ongoing_requests_given="max_ongoing_requests" in spec.given,
             graceful_shutdown_wait_loop_s=spec.graceful_shutdown_wait_loop_s,
             logging="" if logging is None else _json(logging.model_dump(mode="json")),
             route_prefix=app.route_prefix if bound.ingress else None,

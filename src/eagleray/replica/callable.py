@@ -18,6 +18,7 @@ from eagleray.base.errors import EaglerayError
 from eagleray.http.asgi import ASGIApp, Lifespan
 from eagleray.replica.errors import trimmed_text
 from eagleray.replica.threads import run_in_new_thread
+from eagleray.serve.batching import batcher_of
 from eagleray.serve.ingress import build_app
 
 CALL = "__call__"
@@ -38,9 +39,12 @@ class Method:
 
 
 def _code_of(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function behind partials and callable objects."""
+    """The function behind partials, callable objects and `@serve.batch`."""
     while isinstance(function, functools.partial):
         function = function.func
+    batcher = batcher_of(function)
+    if batcher is not None:
+        return batcher.function
     if inspect.isroutine(function) or inspect.isclass(function):
         return function
     called: Callable[..., Any] = type(function).__call__

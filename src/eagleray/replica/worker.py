@@ -25,6 +25,7 @@ from eagleray.base.settings import Settings
 from eagleray.base.tasks import Tasks
 from eagleray.replica.call import Floor
 from eagleray.replica.callable import UserCode
+from eagleray.replica.capacity import Capacity
 from eagleray.replica.errors import trimmed_text
 from eagleray.replica.grpc_call import GrpcCall
 from eagleray.replica.http_call import HttpCall
@@ -37,6 +38,7 @@ from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.server import Incoming, Server
 from eagleray.rpc.unix import calls_path, listen_unix
 from eagleray.serve import context
+from eagleray.serve.batching import Batcher
 from eagleray.serve.context import ReplicaContext, ReplicaRank, current_request
 from eagleray.serve.ingress import docs_path
 from eagleray.serve.runtime import Runtime
@@ -84,6 +86,9 @@ class Worker:
         )
         self._server = Server(self._control.dispatch)
         self._calls = Server(self._on_call)
+        self._capacity = Capacity(
+            launch.deployment, self._slots, launch.max_ongoing_requests_given, self._calls.limit
+        )
         self._floor: Floor | None = None
         self._runtime: Runtime | None = None
 
@@ -137,6 +142,7 @@ class Worker:
         try:
             self._runtime = Runtime.for_loop(loop, launch.controller_address)
             context.install(self._runtime, self._replica)
+            context.process.declare_batcher = self._declare_batcher
             extend_path(launch.sys_path)
             if holds_handles(launch):
                 self._runtime.watch()
@@ -152,8 +158,13 @@ class Worker:
         problem = await user.start(args, kwargs, self._user_config, launch.rank)
         problem = problem or await user.check_health()  # the first one belongs to the start
         if not problem:
+            self._capacity.find(user.instance)
             self._slots.open()
         return problem
+
+    def _declare_batcher(self, batcher: Batcher) -> None:
+        """From any thread."""
+        self._user_loop.bridge.post(self._capacity.declare, batcher)
 
     def _made(self, instance: Any) -> None:
         self._replica.servable_object = instance
@@ -192,8 +203,9 @@ class Worker:
             return self._state(error)
         if change.logging_config is not None:
             self._log(change.logging_config)
-        if change.max_ongoing_requests is not None:
-            self._user_loop.bridge.put(self._slots.resize, change.max_ongoing_requests)
+        limit, is_given = change.max_ongoing_requests, change.max_ongoing_requests_given
+        if limit is not None or is_given is not None:
+            self._user_loop.bridge.put(self._capacity.configure, limit, is_given)
         if change.world_size is not None:
             self._replica.world_size = change.world_size
         return self._state(await self._reconfigure_user(change))

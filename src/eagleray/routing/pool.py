@@ -37,6 +37,7 @@ class Target:
         "lock",
         "max_ongoing",
         "pool",
+        "told_limit",
     )
 
     def __init__(self, pool: Pool, entry: ReplicaEntry) -> None:
@@ -49,6 +50,8 @@ class Target:
         self.full = False
         self.draining = False
         self.listed = True
+        self.told_limit: int | None = None
+        """How many calls the replica itself says that it runs at once; it knows better than the table."""
         self.lock = threading.Lock()
 
     @property
@@ -108,6 +111,11 @@ class Target:
     def on_room(self, _client: Client) -> None:
         self.full = False
         self.foreign = max(0, min(self.foreign, self.max_ongoing - self.in_flight - 1))
+        self.pool.wake()
+
+    def on_limit(self, calls: int) -> None:
+        self.told_limit = self.max_ongoing = calls
+        self.full = False
         self.pool.wake()
 
     def on_goaway(self, _client: Client) -> None:
@@ -241,7 +249,7 @@ class Pool:
                 self._dial(target)
             else:
                 target.entry = replica
-                target.max_ongoing = replica.max_ongoing
+                target.max_ongoing = target.told_limit or replica.max_ongoing
         if entry.failed and not self.targets:
             self.fail_unavailable()
         else:

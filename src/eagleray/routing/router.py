@@ -139,6 +139,7 @@ class Router:
                     on_close=lambda client: self._on_close(client, target),
                     on_room=target.on_room,
                     on_goaway=target.on_goaway,
+                    on_limit=target.on_limit,
                     shared=self._shared,
                     greeted=True,  # node listens for a replica that has died until it has been reaped
                 )

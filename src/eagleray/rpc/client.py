@@ -68,15 +68,17 @@ class Client:
         on_close: Notice | None = None,
         on_room: Notice | None = None,
         on_goaway: Notice | None = None,
+        on_limit: Callable[[int], None] | None = None,
         greeted: bool = False,
         shared: bool = False,
     ) -> Client:
         """Connects to `unix:/path` or `tcp:host:port` (which needs the `secret` that the server has).
 
-        `on_close` is called once when the connection has ended, also by `close()`; `on_room` and `on_goaway` when the
-        server says so. Over a Unix socket it returns at once, although the server may accept later or never; `greeted`
-        waits until it has said HELLO, as over TCP. Raises OSError, or ProtocolError when the peer is not who it should
-        be or ends the connection before. `shared` lets other threads use `call_alone`.
+        `on_close` is called once when the connection has ended, also by `close()`; `on_room`, `on_goaway` and
+        `on_limit` (with the number of calls that run there at once) when the server says so. Over a Unix socket it
+        returns at once, although the server may accept later or never; `greeted` waits until it has said HELLO, as
+        over TCP. Raises OSError, or ProtocolError when the peer is not who it should be or ends the connection before.
+        `shared` lets other threads use `call_alone`.
         """
         kind, _, rest = address.partition(":")
         if kind == "unix":
@@ -93,6 +95,7 @@ class Client:
             session.on_room = lambda: on_room(client)
         if on_goaway is not None:
             session.on_goaway = lambda: on_goaway(client)
+        session.on_limit = on_limit
         if kind == "unix":
             await client._connect_unix(rest, greeted)
         else:

@@ -65,6 +65,11 @@ class ServerConnection(Connection):
         """Tells the peer that a slot is free again."""
         self._calls.room()
 
+    def limit(self, calls: int) -> None:
+        """Tells the peer how many calls run here at once."""
+        if self._calls.ready:
+            self._calls.limit(calls)
+
     def goaway(self) -> None:
         """Tells the peer to send no more calls here."""
         if self._calls.ready:
@@ -72,6 +77,8 @@ class ServerConnection(Connection):
 
     def _on_ready(self) -> None:
         super()._on_ready()
+        if self._server.told_limit is not None:
+            self.limit(self._server.told_limit)
         if self._server.leaving and not self._calls.closed:
             self._calls.goaway()
 
@@ -93,6 +100,7 @@ class Server:
         self.connections: set[ServerConnection] = set()
         self.leaving = False
         self.closed = False
+        self.told_limit: int | None = None
 
     async def start(self, sock: socket.socket) -> None:
         """Begins to accept on `sock`, which is listening already and is closed by `close()`; a path is not unlinked."""
@@ -116,6 +124,12 @@ class Server:
         self.leaving = True
         for connection in tuple(self.connections):
             connection.goaway()
+
+    def limit(self, calls: int) -> None:
+        """Tells all peers, and those that still come, how many calls run here at once."""
+        self.told_limit = calls
+        for connection in tuple(self.connections):
+            connection.limit(calls)
 
     async def close(self) -> None:
         """Stops accepting, ends all connections (what was answered is still sent) and waits for them. Idempotent."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         start,
         status,
     )
+    from eagleray.serve.batching import batch
     from eagleray.serve.context import get_replica_context
     from eagleray.serve.deployment import Application, Deployment, deployment
     from eagleray.serve.ingress import ingress
@@ -35,13 +36,14 @@ _HOMES = {
         "RunTarget _run _run_many delete get_app_handle get_deployment_handle run run_many shutdown shutdown_async "
         "start status"
     ),
+    "eagleray.serve.batching": "batch",
     "eagleray.serve.context": "get_replica_context",
     "eagleray.serve.deployment": "Application Deployment deployment",
     "eagleray.serve.ingress": "ingress",
     "eagleray.spec.options": "ControllerOptions HTTPOptions",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
-_MODULES = ("config", "context", "exceptions", "grpc_util", "handle", "schema")
+_MODULES = ("batching", "config", "context", "exceptions", "grpc_util", "handle", "schema")
 
 __all__ = [
     "Application",
@@ -51,6 +53,7 @@ __all__ = [
     "RunTarget",
     "_run",
     "_run_many",
+    "batch",
     "delete",
     "deployment",
     "get_app_handle",

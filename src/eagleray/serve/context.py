@@ -16,6 +16,7 @@ from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import ReplicaID
 
 if TYPE_CHECKING:
+    from eagleray.serve.batching import Batcher
     from eagleray.serve.grpc_util import RayServegRPCContext
     from eagleray.serve.runtime import Runtime
 
@@ -127,6 +128,9 @@ NO_REQUEST = RequestContext()
 _serve_request_context: ContextVar[RequestContext] = ContextVar("eagleray_request", default=NO_REQUEST)
 """Set by the replica around user code. Ray Serve's name, because programs import it."""
 
+_serve_batch_request_context: ContextVar[list[RequestContext]] = ContextVar("eagleray_batch", default=[])  # noqa: B039
+"""In the body of a batched function: the contexts of its requests, in the order of the items. Ray Serve's name."""
+
 current_request = _serve_request_context.get
 """The context of the request that this code serves, or `NO_REQUEST`."""
 
@@ -136,12 +140,19 @@ def _get_serve_request_context() -> RequestContext:
     return _serve_request_context.get()
 
 
+def _get_serve_batch_request_context() -> list[RequestContext]:
+    """In the body of a batched function: the contexts of its requests, in the order of the items; else empty."""
+    return list(_serve_batch_request_context.get())
+
+
 class _Process:
     """What this process is: set by the replica worker, or by `serve.start` in a driver."""
 
-    __slots__ = ("find_runtime", "replica", "runtime")
+    __slots__ = ("declare_batcher", "find_runtime", "replica", "runtime")
 
     def __init__(self) -> None:
+        self.declare_batcher: Callable[[Batcher], object] | None = None
+        """Told, from any thread, of a batched function's first use and of changed settings."""
         self.runtime: Runtime | None = None
         self.replica: ReplicaContext | None = None
         self.find_runtime: Callable[[], Runtime] | None = None
@@ -154,6 +165,7 @@ def install(runtime: Runtime | None, replica: ReplicaContext | None = None) -> N
     """Makes `runtime` the one that handles of this process use; `replica` is what `get_replica_context` returns."""
     process.runtime = runtime
     process.replica = replica
+    process.declare_batcher = None
 
 
 def current_runtime() -> Runtime:

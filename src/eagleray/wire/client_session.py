@@ -47,13 +47,14 @@ _ERROR_END = ERROR | END
 
 
 class ClientSession(Session):
-    """The side that calls. `on_room` and `on_goaway` tell what the server says of itself."""
+    """The side that calls. `on_room`, `on_limit` and `on_goaway` tell what the server says of itself."""
 
     def __init__(self, wake: Callable[[], None], handshake: Handshake, lock: Lock = NO_LOCK) -> None:
         super().__init__(wake, handshake, lock)
         self.streams: dict[int, ClientStream] = {}
         self.on_room: Callable[[], None] | None = None
         self.on_goaway: Callable[[], None] | None = None
+        self.on_limit: Callable[[int], None] | None = None
         self._last_id = 0
 
     def call(self, head: CallHead, body: bytes, end: bool, handler: CallHandler) -> ClientStream:
@@ -126,10 +127,16 @@ class ClientSession(Session):
             self._on_stream_frame(stream, meta, head, body)
 
     def _on_notice(self, meta: int, body: bytes) -> None:
-        notice = self.on_room if meta == ROOM else self.on_goaway if meta == GOAWAY else None
-        if meta not in (ROOM, GOAWAY) or body:
+        notice: Callable[[], None] | None
+        if meta == ROOM and len(body) == 4:
+            on_limit = self.on_limit
+            notice = None if on_limit is None else lambda: on_limit(int.from_bytes(body, "little"))
+        elif meta in (ROOM, GOAWAY) and not body:
+            notice = self.on_room if meta == ROOM else self.on_goaway
+        else:
             self._on_connection_frame(meta, 0, body)
-        elif notice is not None:
+            return
+        if notice is not None:
             try:
                 notice()
             except Exception:

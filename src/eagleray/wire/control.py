@@ -134,6 +134,8 @@ class ReplicaLaunch(Message):
     init: bytes = b""
     user_config: bytes = b""
     max_ongoing_requests: int = 5
+    max_ongoing_requests_given: bool = False
+    """By the user; else the replica may take more, when its batches hold more."""
     graceful_shutdown_wait_loop_s: float = 2.0
     graceful_shutdown_timeout_s: float = 20.0
     is_ingress: bool = False
@@ -197,6 +199,7 @@ class Reconfigure(Message):
 
     user_config: bytes | None = None
     max_ongoing_requests: int | None = None
+    max_ongoing_requests_given: bool | None = None
     graceful_shutdown_wait_loop_s: float | None = None
     route_prefix: str | None = None
     rank: int | None = None

@@ -58,6 +58,11 @@ class ServerSession(Session):
         if not self.closed:
             self.emit(ROOM, 0)
 
+    def limit(self, calls: int) -> None:
+        """Tells the caller how many calls run here at once from now on, whatever it was told before."""
+        if not self.closed:
+            self.emit(ROOM, 0, b"", calls.to_bytes(4, "little"))
+
     def goaway(self) -> None:
         """Tells the caller to send no more calls here; those under way go on."""
         if not self.closed:
