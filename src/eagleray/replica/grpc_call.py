@@ -117,7 +117,7 @@ class GrpcCall(PythonCall):
         method = self.method
         if not method.takes_arguments:
             return (), {}
-        request = self._parse(self.body) if self.requests is None else self.requests
+        request = self._parse(bytes(self.body)) if self.requests is None else self.requests
         return (request,), {"grpc_context": self.rpc_context} if method.takes_context else {}
 
     def _parse(self, message: bytes) -> Any:

@@ -45,7 +45,7 @@ class PythonCall(Call):
         self.cancelled = True
         self._fail("cancelled", "", b"")
 
-    def _dispatch(self, body: bytes) -> None:
+    def _dispatch(self, body: bytes | bytearray) -> None:
         self.body = body
         self.incoming.on_cancel = self.on_cancel
         method = self.floor.user.known.get(self.incoming.head.method)

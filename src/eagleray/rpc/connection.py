@@ -15,11 +15,13 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from typing import TypeVarTuple, Unpack, cast
+from typing import TypeVar, TypeVarTuple, Unpack, cast
 
 from eagleray.base.errors import ProtocolError, RequestTimeoutError
+from eagleray.rpc.bulk import BulkReader
 from eagleray.wire.session import Session
 
+T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 logger = logging.getLogger("eagleray.rpc")
@@ -168,6 +170,25 @@ class Connection(asyncio.Protocol):
         finally:
             self._receiving = False
         if session.out:
+            self._flush()
+        if session.decoder.rest is not None and self._transport is not None:
+            self._transport.set_protocol(BulkReader(self))
+
+    def read_small(self) -> None:
+        """A large body is all here."""
+        if self._transport is not None and not self.session.closed:
+            self._transport.set_protocol(self)
+
+    def take(self, into: Callable[[T], None], received: T) -> None:
+        """As `data_received`, for the reader of a large body: `into` is what its bytes are given to."""
+        self._receiving = True
+        try:
+            into(received)
+        except ProtocolError as error:
+            self._fail(str(error))
+        finally:
+            self._receiving = False
+        if self.session.out:
             self._flush()
 
     def eof_received(self) -> bool:

@@ -44,7 +44,7 @@ class ControlMethods:
         elif self._closed:
             incoming.fail(ErrorHead("draining", "the process is shutting down"))
         else:
-            incoming.collect(_MAX_BODY, lambda payload: self._start(handler, payload, incoming))
+            incoming.collect(_MAX_BODY, lambda payload: self._start(handler, bytes(payload), incoming))
 
     def _start(self, handler: ControlHandler, payload: bytes, incoming: Incoming) -> None:
         if self._closed:

@@ -1,7 +1,8 @@
 """Calls whose arguments are responses of other calls: they wait for these, then go out with the values in place.
 
 The value is not decoded on the way: its bytes are wrapped in a `Forwarded`, which turns into the value where the
-arguments are unpickled. So a caller may pass on objects whose classes it cannot even import.
+arguments are unpickled. So a caller may pass on objects whose classes it cannot even import. Large parts of it stay
+beside the pickle stream and are copied once, like those of any argument.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from eagleray.serve.response import (
     HandleCall,
 )
 from eagleray.wire import codec
+from eagleray.wire.frames import Buffer
 
 
 class Forwarded:
@@ -27,11 +29,11 @@ class Forwarded:
 
     __slots__ = ("_body",)
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: Buffer) -> None:
         self._body = body
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return codec.load_value, (self._body,)
+        return codec.load_value, codec.forward(self._body)
 
 
 def find_responses(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[HandleCall]:

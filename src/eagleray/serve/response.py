@@ -66,16 +66,11 @@ class HandleCall(RoutedCall):
     def on_result(self, head: ReplyHead, body: bytes, end: bool) -> None:
         if end:
             self.settle(BODY, body)
-        else:
-            self.payload = [body]
-            self._consumed(len(body))
+        elif self.stream is not None:
+            self.payload = self.stream.gather(head.size, body)
 
     def on_chunk(self, chunk: bytes, end: bool) -> None:
-        self.payload.append(chunk)
-        if end:
-            self.settle(BODY, b"".join(self.payload))
-        else:
-            self._consumed(len(chunk))
+        self.settle(BODY, self.payload)
 
     def on_failed(self, error: EaglerayError) -> None:
         self.settle(ERROR, error)

@@ -59,12 +59,14 @@ class ClientSession(Session):
 
     def call(self, head: CallHead, body: bytes, end: bool, handler: CallHandler) -> ClientStream:
         """Opens a call. Raises ValueError when its head does not fit; the session must not be closed."""
+        size = len(body)
+        if end and size > MAX_CHUNK:
+            head.size = size
         data = encode_call(head)
         if len(data) > MAX_HEAD:
             raise ValueError(f"the head of the call is {len(data)} bytes, over the limit of {MAX_HEAD}")
         with self.lock:
             stream = self._open(handler)
-        size = len(body)
         if not end or size > MAX_CHUNK:
             stream.start(data, body, end)
         elif size <= _SMALL:
@@ -174,14 +176,20 @@ class ClientSession(Session):
         stream.received(len(body))
         self.notify(stream, stream.handler.on_reply, reply, body, False)
 
-    def _on_data(self, stream: ClientStream, meta: int, body: bytes) -> None:
+    def _stream(self, stream_id: int) -> ClientStream | None:
+        return self.streams.get(stream_id)
+
+    def _on_placed(self, meta: int, stream_id: int, size: int) -> None:
+        self._on_data(self.streams[stream_id], meta, b"", size)
+
+    def _on_data(self, stream: ClientStream, meta: int, body: bytes, placed: int = 0) -> None:
         if not stream.replied:
             raise ProtocolError(f"DATA before REPLY on call {stream.id}")
         more = bool(meta & MORE)
         end = bool(meta & END)
         if more and end:
             raise ProtocolError(f"DATA of call {stream.id} has both END and MORE")
-        chunk = stream.assemble(stream.received(len(body)), body, more)
+        chunk = stream.assemble(stream.received(len(body) + placed), body, placed, more, end)
         if chunk is None:
             return
         if end:

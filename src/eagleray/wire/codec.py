@@ -1,7 +1,8 @@
 """Python values, errors and code as bytes, between processes of ours that have proved who they are.
 
 pickle 5 carries values; cloudpickle takes over for what only exists in this program (lambdas, classes of `__main__`).
-Large buffers (numpy, Arrow) leave the pickle stream and are written behind it, which saves a copy on each side.
+Large buffers (numpy, Arrow) leave the pickle stream and travel beside it (`wire.parts`): they are copied once where the
+value is dumped, which is the snapshot that protects it from later changes, and not again where it is loaded.
 
 Unpickling happens in exactly two functions: `load_value` and `load_code`. Neither is ever given bytes from HTTP, the
 store or anybody who has not been authenticated.
@@ -10,20 +11,17 @@ store or anybody who has not been authenticated.
 from __future__ import annotations
 
 import pickle
-import struct
 from typing import Any
 
 import cloudpickle
 
-from eagleray.wire.frames import MAX_CHUNK
+from eagleray.wire import parts
+from eagleray.wire.frames import MAX_CHUNK, Buffer
 from eagleray.wire.remote_error import Carried, RemoteError, rebuild, safe_str
 from eagleray.wire.unpicklable import SerializationError, find_culprit
 
 _MIN_SIDE_BUFFER = 64 * 1024
 """Bytes from which a buffer is worth its own entry; below, one memcpy is cheaper."""
-_SIDE_BUFFERS = 1
-"""First byte of a value with side buffers; a bare pickle begins with 0x80."""
-_COUNT = struct.Struct("<BxxxI")
 _MAX_TEXT, _MAX_MESSAGE = 32 * 1024, 4 * 1024
 """Characters of a traceback (its end) and of a message (its beginning); UTF-8 makes at most 4 bytes of each."""
 
@@ -46,7 +44,7 @@ def dump_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         raise SerializationError(find_culprit(parts, failed.error)) from failed.error
 
 
-def load_call(data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def load_call(data: Buffer) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The inverse of `dump_call`."""
     args, kwargs = load_value(data)
     return args, kwargs
@@ -88,26 +86,30 @@ def _dump(value: Any) -> bytes:
             raise _UserCodeError(error) from error
     if not buffers:
         return stream
-    sizes = [len(stream), *(buffer.nbytes for buffer in buffers)]
-    header = _COUNT.pack(_SIDE_BUFFERS, len(sizes)) + struct.pack(f"<{len(sizes)}Q", *sizes)
-    return b"".join((header, stream, *buffers))
+    return parts.join([stream, *buffers])
 
 
-def load_value(data: bytes | memoryview) -> Any:
-    """The inverse of `dump_value`. Arrays are writable: their buffers are copied out of `data`."""
-    stream: bytes | memoryview = data
-    buffers: list[bytearray] = []
-    if data[0] == _SIDE_BUFFERS:
-        view = memoryview(data)
-        _, count = _COUNT.unpack_from(view)
-        sizes = struct.unpack_from(f"<{count}Q", view, _COUNT.size)
-        offset = _COUNT.size + 8 * count
-        stream = view[offset : offset + sizes[0]]
-        offset += sizes[0]
-        for size in sizes[1:]:
-            buffers.append(bytearray(view[offset : offset + size]))
-            offset += size
-    return pickle.loads(stream, buffers=buffers)
+def load_value(data: Buffer, *buffers: Buffer) -> Any:
+    """The inverse of `dump_value`, and of `forward`.
+
+    `data` becomes the value's: it is not to be used any more. Buffers of `parts.LARGE` bytes and more are parts of it
+    and read-only, smaller ones are writable.
+    """
+    if data[0] == parts.DIRECTORY:
+        data, *buffers = parts.split(data)  # type: ignore[assignment]
+    return pickle.loads(data, buffers=buffers)
+
+
+def forward(data: Buffer) -> tuple[Any, ...]:
+    """The arguments of `load_value` for which it returns the value of `data`; large parts stay beside the pickle."""
+    if data[0] == parts.DIRECTORY:
+        stream, *buffers = parts.split(data)
+        return _beside(stream), *map(pickle.PickleBuffer, buffers)
+    return (_beside(data),)
+
+
+def _beside(stream: Buffer) -> Any:
+    return pickle.PickleBuffer(stream) if len(stream) >= _MIN_SIDE_BUFFER else bytes(stream)
 
 
 def dump_code(code: Any) -> bytes:

@@ -1,7 +1,8 @@
 """Flow control of one stream: credit for what we send, credit that we granted, and what has to wait for it.
 
 Only streams that are more than one frame each way have a `Flow`. Messages over `MAX_CHUNK` travel as several DATA
-frames and arrive whole; big bodies of calls and replies travel and arrive in chunks. Sans-IO: frames go to the session.
+frames and arrive whole; big bodies of calls and replies travel and arrive in chunks, or, `gather`ed, into one buffer.
+Sans-IO: frames go to the session.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ class Flow:
     __slots__ = (
         "blocked",
         "ending",
+        "gathered",
         "granted",
         "held",
         "paid",
         "parts",
         "parts_size",
         "queue",
+        "sink",
         "used",
         "window",
     )
@@ -54,6 +57,9 @@ class Flow:
         self.parts_size = 0
         self.paid = 0
         """Bytes of `parts` that were given back as credit already, so that a message may exceed the window."""
+        self.sink: memoryview | None = None
+        """All of a body that is received into one buffer, `gathered` bytes of which are here."""
+        self.gathered = 0
 
     def enqueue(self, data: Buffer, end: bool, more: int) -> None:
         """Queues `data` in chunks; `more` is MORE when they are one message, 0 when they are a mere sequence."""
@@ -161,6 +167,44 @@ class Stream:
 
     # ---- receiving -------------------------------------------------------------------------------------------
 
+    def gather(self, size: int, first: bytes) -> bytearray:
+        """Receives a body of `size` bytes, which begins with `first`, into the returned buffer.
+
+        It is whole when the callback for data is called, without data, with `end`. A body that turns out longer or
+        shorter breaks the protocol.
+        """
+        flow = self.flow
+        assert flow is not None
+        if len(first) >= size:
+            raise ProtocolError(f"stream {self.id} announces a body of {size} bytes after {len(first)}")
+        whole = bytearray(size)
+        flow.sink = memoryview(whole)
+        flow.sink[: len(first)] = first
+        flow.gathered = len(first)
+        self.consumed(len(first))
+        return whole
+
+    def destination(self, size: int) -> memoryview | None:
+        """Where the next `size` bytes of data belong, if they may come and are gathered."""
+        flow = self.flow
+        if flow is None or flow.sink is None or size > flow.granted or size > len(flow.sink) - flow.gathered:
+            return None
+        return flow.sink[flow.gathered : flow.gathered + size]
+
+    def _gathered(self, flow: Flow, sink: memoryview, chunk: bytes, placed: int, end: bool) -> bytes | None:
+        size = len(chunk) + placed
+        start = flow.gathered
+        flow.gathered = start + size
+        if flow.gathered > len(sink) or end != (flow.gathered == len(sink)):
+            raise ProtocolError(f"stream {self.id} did not end after the {len(sink)} bytes that it announced")
+        if chunk:
+            sink[start : start + size] = chunk
+        if not end:
+            self.consumed(size)
+            return None
+        flow.sink = None
+        return b""
+
     def received(self, size: int) -> Flow:
         """Books `size` bytes against the credit that we gave. Raises ProtocolError."""
         flow = self.flow
@@ -170,8 +214,10 @@ class Stream:
         flow.held += size
         return flow
 
-    def assemble(self, flow: Flow, chunk: bytes, more: bool) -> bytes | None:
-        """Puts fragments together; None while the message is not whole."""
+    def assemble(self, flow: Flow, chunk: bytes, placed: int, more: bool, end: bool) -> bytes | None:
+        """Puts fragments together; None while the message is not whole. `placed` bytes are at their destination."""
+        if flow.sink is not None:
+            return self._gathered(flow, flow.sink, chunk, placed, end)
         if not more and not flow.parts:
             return chunk
         flow.parts.append(chunk)

@@ -77,7 +77,10 @@ GRPC_MESSAGE, GRPC_STATUS, GRPC_COMPRESSION = b"\0", b"\1", b"\2"
 
 
 class CallHead(msgspec.Struct, array_like=True, gc=False):
-    """Opens a call. `deadline` is CLOCK_MONOTONIC seconds, 0 for none. An empty `method` means `__call__`."""
+    """Opens a call. `deadline` is CLOCK_MONOTONIC seconds, 0 for none. An empty `method` means `__call__`.
+
+    `size` is that of a body that is complete and comes in more than one frame; the session sets it.
+    """
 
     kind: int
     method: str = ""
@@ -91,14 +94,19 @@ class CallHead(msgspec.Struct, array_like=True, gc=False):
     traceparent: str = ""
     http: HttpHead | None = None
     grpc: GrpcHead | None = None
+    size: int = 0
 
 
 class ReplyHead(msgspec.Struct, array_like=True, gc=False):
-    """Answers a call. `load` is the number of calls that the replica now runs; status and headers are HTTP's."""
+    """Answers a call. `load` is the number of calls that the replica now runs; status and headers are HTTP's.
+
+    `size` is that of a body that comes in more than one frame; the session sets it.
+    """
 
     load: int = 0
     status: int = 0
     headers: Headers = []
+    size: int = 0
 
 
 class ErrorHead(msgspec.Struct, array_like=True, gc=False):

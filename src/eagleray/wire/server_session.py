@@ -109,14 +109,23 @@ class ServerSession(Session):
         else:
             self._on_connection_frame(meta, stream.id, body)
 
-    def _on_data(self, stream: Incoming, meta: int, body: bytes) -> None:
+    def _stream(self, stream_id: int) -> Incoming | None:
+        return self.streams.get(stream_id)
+
+    def _on_placed(self, meta: int, stream_id: int, size: int) -> None:
+        stream = self.streams.get(stream_id)
+        if stream is not None:  # else it was answered meanwhile
+            self._on_data(stream, meta, b"", size)
+
+    def _on_data(self, stream: Incoming, meta: int, body: bytes, placed: int = 0) -> None:
         more = bool(meta & MORE)
         end = bool(meta & END)
         if stream.ended or stream.cancelled or (more and end):
             raise ProtocolError(f"DATA on call {stream.id} after its end")
         # END alone may come before any credit was given.
-        flow = stream.received(len(body)) if body else stream.ensure_flow()
-        chunk = stream.assemble(flow, body, more)
+        size = len(body) + placed
+        flow = stream.received(size) if size else stream.ensure_flow()
+        chunk = stream.assemble(flow, body, placed, more, end)
         if chunk is None:
             return
         stream.ended = end

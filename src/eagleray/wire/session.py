@@ -18,6 +18,7 @@ from eagleray.base.errors import ProtocolError
 from eagleray.wire.flow import Stream
 from eagleray.wire.frames import (
     CALL,
+    DATA,
     END,
     ERROR,
     HELLO,
@@ -64,10 +65,12 @@ class Session:
         self.paused = False
         self.blocked: dict[int, Stream] = {}
         self._handshake = handshake
-        self._decoder = Decoder(self._on_hello)
-        self._decoder.max_head = MAX_HELLO
-        self._decoder.max_chunk = 0
-        self.receive = self._decoder.feed
+        self.decoder = Decoder(self._on_hello)
+        self.decoder.max_head = MAX_HELLO
+        self.decoder.max_chunk = 0
+        self.decoder.destination = self._destination
+        self.decoder.on_placed = self._on_placed
+        self.receive = self.decoder.feed
         """Takes received bytes and calls back; raises ProtocolError."""
         hello = handshake.begin()
         if hello is not None:
@@ -104,6 +107,19 @@ class Session:
 
     # ---- input -----------------------------------------------------------------------------------------------
 
+    def _destination(self, meta: int, stream_id: int, size: int) -> memoryview | None:
+        if meta & KIND_MASK != DATA:
+            return None
+        stream = self._stream(stream_id)
+        return stream.destination(size) if stream is not None else None
+
+    def _stream(self, stream_id: int) -> Stream | None:
+        raise NotImplementedError
+
+    def _on_placed(self, meta: int, stream_id: int, size: int) -> None:
+        """As `_on_frame`, for data that is at its destination."""
+        raise NotImplementedError
+
     def _on_hello(self, meta: int, stream_id: int, head: bytes, body: bytes) -> None:
         if meta != HELLO or stream_id:
             raise ProtocolError("the peer's first frame is not HELLO")
@@ -112,9 +128,9 @@ class Session:
             self.emit(HELLO, 0, answer)
         if self._handshake.done:
             self.ready = True
-            self._decoder.max_head = MAX_HEAD
-            self._decoder.max_chunk = MAX_CHUNK
-            self._decoder.on_frame = self._on_frame
+            self.decoder.max_head = MAX_HEAD
+            self.decoder.max_chunk = MAX_CHUNK
+            self.decoder.on_frame = self._on_frame
             if self.on_ready is not None:
                 self.on_ready()
 
@@ -153,7 +169,7 @@ class Session:
                 return False
             self.closed = True
         self.reason = reason
-        self._decoder.stop()
+        self.decoder.stop()
         self.blocked.clear()
         self._end_calls()
         return True

@@ -169,13 +169,19 @@ class Incoming(Stream):
             self.accepted = True
             self._grant(self.ensure_flow(), WINDOW)
 
-    def collect(self, limit: int, done: Callable[[bytes], None]) -> None:
+    def collect(self, limit: int, done: Callable[[bytes | bytearray], None]) -> None:
         """Accepts the call and calls `done(whole body)` once it is here, at once when it already is.
 
         A body over `limit` bytes fails the call with code `too_large`; a cancelled or lost call never calls `done`.
         """
         if self.ended:
             done(self.body)
+            return
+        if 0 < self.head.size <= limit:
+            self.ensure_flow()
+            whole = self.gather(self.head.size, self.body)
+            self.on_data = lambda chunk, end: done(whole)
+            self.accept()
             return
         parts = [self.body]
         size = len(self.body)
@@ -204,6 +210,8 @@ class Incoming(Stream):
             return
         connection = self.connection
         size = len(body)
+        if end and size > MAX_CHUNK:
+            head.size = size
         data = encode_reply(head)
         if len(data) > MAX_HEAD:
             self.fail(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from eagleray.base.errors import EaglerayError
+from eagleray.serve.composition import Forwarded
 from eagleray.wire.codec import (
     dump_call,
     dump_code,
@@ -94,6 +95,51 @@ def test_large_arrays_travel_beside_the_pickle_and_stay_writable() -> None:
         assert (copy == original).all()
         copy[0] = 7
     assert big[0] == 0
+
+
+def test_arrays_of_a_megabyte_and_more_are_read_only_views_of_what_has_come() -> None:
+    large, big = np.arange(1 << 18), np.arange(1 << 14)
+    received = bytearray(dump_value({"large": large, "big": big, "every other": large[::2]}))
+    loaded = load_value(received)
+    for name, original in (("large", large), ("big", big), ("every other", large[::2])):
+        assert (loaded[name] == original).all()
+    assert not loaded["large"].flags.writeable and loaded["big"].flags.writeable
+    assert loaded["every other"].flags.writeable, "it is not contiguous and travels in the pickle"
+    assert loaded["large"].flags.aligned and np.shares_memory(
+        loaded["large"], np.frombuffer(received, dtype=np.uint8)
+    )
+    received[received.index(large.tobytes()[:64])] = 5
+    assert loaded["large"][0] == 5, "nothing was copied"
+
+
+def test_many_arrays_of_every_layout_come_back_in_their_order() -> None:
+    arrays = [
+        np.arange(30_000, dtype=np.float32).reshape(100, 300),
+        np.asfortranarray(np.arange(90_000).reshape(300, 300)),
+        np.arange(200_000)[::-1],
+        np.array([["a", None], [b"c", 1.5]], dtype=object),
+        np.arange(1 << 20, dtype=np.uint8),
+        np.zeros((0, 5)),
+        np.arange(100_001, dtype=np.uint8)[1:],
+    ]
+    value = {"nested": [arrays, tuple(arrays)], "bytes": b"b" * 3_000_000, "text": bytearray(b"t" * 200_000)}
+    for copy in (load_value(dump_value(value)), load_value(bytearray(dump_value(value)))):
+        assert copy["bytes"] == value["bytes"] and copy["text"] == value["text"]
+        for group in copy["nested"]:
+            for array, original in zip(group, arrays, strict=True):
+                assert array.dtype == original.dtype and (array == original).all()
+                assert array.flags.f_contiguous >= original.flags.f_contiguous
+
+
+def test_a_value_is_forwarded_without_being_decoded() -> None:
+    large, big = np.arange(1 << 18), np.arange(1 << 14)
+    for value in ([1, "x"], [large, big], b"b" * 200_000, [b"c" * 2_000_000, large]):
+        for data in (dump_value(value), bytearray(dump_value(value))):
+            (inner,), _ = load_call(dump_call((Forwarded(data),), {}))
+            for got, sent in zip(inner, value, strict=True):
+                assert np.array_equal(got, sent)
+    (arrays,), _ = load_call(dump_call((Forwarded(dump_value([large, big])),), {}))
+    assert [array.flags.writeable for array in arrays] == [False, True]
 
 
 def test_what_exists_only_here_travels_by_value() -> None:

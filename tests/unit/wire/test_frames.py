@@ -62,3 +62,57 @@ def test_stop_inside_a_callback_drops_the_rest() -> None:
     decoder.feed(encoded())
     decoder.feed(encoded())
     assert frames == [1]
+
+
+@pytest.mark.parametrize("size", [1, 11, 12, 13, 1000, 65_537, 10_000_000])
+def test_a_body_with_a_destination_is_put_there(size: int) -> None:
+    """Large data of stream 4 has a place, whatever the split; what has come whole is handed over as ever."""
+    place = bytearray(300_000)
+    heard: list[tuple[int, int, int]] = []
+    filled = 0
+
+    def destination(meta: int, stream_id: int, length: int) -> memoryview | None:
+        return memoryview(place)[filled : filled + length] if stream_id == 4 else None
+
+    def on_placed(meta: int, stream_id: int, length: int) -> None:
+        nonlocal filled
+        filled += length
+        heard.append((meta, stream_id, length))
+
+    def on_frame(meta: int, stream_id: int, head: bytes, body: bytes) -> None:
+        nonlocal filled
+        if stream_id == 4:
+            place[filled : filled + len(body)] = body
+            filled += len(body)
+        heard.append((meta, stream_id, len(body)))
+
+    decoder = Decoder(on_frame)
+    decoder.destination = destination
+    decoder.on_placed = on_placed
+    out: list[Buffer] = []
+    chunks = [bytes([1]) * 100_000, bytes([2]) * 150_000, bytes([3]) * 50_000]
+    for chunk in chunks:
+        append_frame(out, DATA, 4, b"", chunk)
+        append_frame(out, DATA, 5, b"h", b"between")
+    data = b"".join(out)
+    position = 0
+    while position < len(data):
+        if decoder.rest is not None and position % 2:
+            # as a transport that reads into the place itself
+            count = min(len(decoder.rest), size, len(data) - position)
+            decoder.rest[:count] = data[position : position + count]
+            decoder.filled(count)
+            position += count
+        else:
+            decoder.feed(data[position : position + size])
+            position += size
+    assert place == b"".join(chunks)
+    expected = [
+        (DATA, 4, 100_000),
+        (DATA, 5, 7),
+        (DATA, 4, 150_000),
+        (DATA, 5, 7),
+        (DATA, 4, 50_000),
+        (DATA, 5, 7),
+    ]
+    assert heard == expected and decoder.rest is None

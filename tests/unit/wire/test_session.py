@@ -116,6 +116,63 @@ def test_a_big_reply_arrives_in_chunks_as_it_is_consumed(pair: Pair) -> None:
     assert heard.body == body and heard.terminal == 1 and pair.is_idle
 
 
+@pytest.mark.parametrize("step", [None, 7777, 65_537])
+def test_a_big_body_is_gathered_into_one_buffer(pair: Pair, step: int | None) -> None:
+    body = bytes(range(251)) * 20_000
+    whole: list[bytes | bytearray] = []
+    pair.call(body)
+    run(pair, step)
+    pair.incoming[0].collect(1 << 30, whole.append)
+    run(pair, step)
+    assert whole == [bytearray(body)] and type(whole[0]) is bytearray
+
+    class Gathering(Heard):
+        def on_reply(self, head: ReplyHead, body: bytes, end: bool) -> None:
+            assert self.stream is not None and not end
+            whole.append(self.stream.gather(head.size, body))
+
+    gathering, _ = pair.call(handler=Gathering())
+    pair.incoming[0].reply(ReplyHead())
+    run(pair, step)
+    pair.incoming[1].reply(ReplyHead(1), body)
+    run(pair, step)
+    assert gathering.messages == [] and gathering.terminal == 1 and whole[1] == body
+    assert pair.is_idle
+
+
+def run(pair: Pair, size: int | None) -> None:
+    """Delivers everything, `size` bytes at a time."""
+    while pair.step(towards_server=True, size=size) or pair.step(towards_server=False, size=size):
+        pass
+
+
+def test_a_call_may_end_while_its_body_is_gathered(pair: Pair) -> None:
+    heard, _ = pair.call(b"x" * (3 * MAX_CHUNK))
+    pair.run()
+    pair.incoming[0].collect(1 << 30, lambda body: None)
+    for _ in range(3):
+        pair.step(towards_server=False)
+        pair.step(towards_server=True, size=300_000)
+    pair.incoming[0].fail(ErrorHead("user"))
+    pair.run()
+    assert heard.terminal == 1 and pair.is_idle
+
+
+@pytest.mark.parametrize("size", [1, MAX_CHUNK, 2 * MAX_CHUNK - 1, 2 * MAX_CHUNK + 1])
+def test_a_body_of_another_size_than_announced_breaks_the_protocol(pair: Pair, size: int) -> None:
+    pair.call(b"x" * (2 * MAX_CHUNK))
+    pair.run()
+    incoming = pair.incoming[0]
+    incoming.head.size = size
+    if size <= MAX_CHUNK:
+        with pytest.raises(ProtocolError, match="announces"):
+            incoming.collect(1 << 30, lambda body: None)
+    else:
+        incoming.collect(1 << 30, lambda body: None)
+        with pytest.raises(ProtocolError, match="did not end"):
+            pair.run()
+
+
 def test_messages_arrive_whole_whatever_their_size(pair: Pair) -> None:
     messages = [b"a", b"b" * (MAX_CHUNK + 1), b"c" * (5 * WINDOW + 7), b"d"]
     heard, _ = pair.call()
