@@ -1,19 +1,25 @@
-"""A pool's counters return to zero, and every call ends exactly once, under any mix of reply, refusal and death."""
+"""A pool's counters return to zero, and every call ends exactly once, under any mix of reply, refusal, cancel,
+time-out and death, whatever the policy, with models and ejections."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from eagleray.base.errors import EaglerayError
+from eagleray.base.errors import EaglerayError, RequestTimeoutError
 from eagleray.routing.call import RoutedCall
-from eagleray.routing.pool import Pool, Target
-from eagleray.routing.table import DeploymentEntry, ReplicaEntry
-from eagleray.wire.messages import DRAINING, REJECTED, CallHead, CallKind, ErrorHead, ReplyHead
+from eagleray.routing.policies import Policy, make_policy
+from eagleray.routing.pool import Chooser, Pool
+from eagleray.routing.table import DeploymentEntry, ReplicaEntry, RouterEntry
+from eagleray.routing.target import Target
+from eagleray.wire.messages import DRAINING, REJECTED, CallHead, CallKind, ErrorHead, ReplicaReport, ReplyHead
+
+MODELS = ("", "", "a", "b", "c")
 
 
 class Link:
@@ -47,8 +53,9 @@ class Call(RoutedCall):
 
     __slots__ = ("ends",)
 
-    def __init__(self) -> None:
-        super().__init__("app#d", CallHead(CallKind.PYTHON))
+    def __init__(self, model_id: str = "", session_id: str = "") -> None:
+        head = CallHead(CallKind.PYTHON, multiplexed_model_id=model_id, session_id=session_id)
+        super().__init__("app#d", head)
         self.ends = 0
 
     def on_result(self, head: ReplyHead, body: bytes, end: bool) -> None:
@@ -64,6 +71,50 @@ class Call(RoutedCall):
         self.ends += 1
 
 
+class Timer:
+    def __init__(self, at: float, callback: Callable[[], object]) -> None:
+        self.at, self.callback = at, callback
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class World:
+    """What a pool needs of its router, in virtual time."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.timers: list[Timer] = []
+        self.targets: list[Target] = []
+        self.links: list[Link] = []
+
+    def dial(self, target: Target) -> None:
+        link = Link(target.entry.max_ongoing)
+        self.targets.append(target)
+        self.links.append(link)
+        link.target = target  # type: ignore[attr-defined]
+        target.client = link  # type: ignore[assignment]
+
+    def missed(self, pool: Pool) -> None:
+        pass
+
+    def after(self, delay_s: float, callback: Callable[[], object]) -> Timer:
+        self.timers.append(Timer(self.now + delay_s, callback))
+        return self.timers[-1]
+
+    def steer(self, pool: Pool, router: RouterEntry | None) -> tuple[Policy, Chooser | None]:
+        return make_policy(router.kind, {}) if router is not None else Policy(), None
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        due = [timer for timer in self.timers if timer.at <= self.now and not timer.cancelled]
+        self.timers = [timer for timer in self.timers if timer.at > self.now]
+        for timer in due:
+            if not timer.cancelled:
+                timer.callback()
+
+
 class PoolMachine(RuleBasedStateMachine):
     calls = Bundle("calls")
 
@@ -71,27 +122,27 @@ class PoolMachine(RuleBasedStateMachine):
         super().__init__()
         self.ids = itertools.count()
         self.replicas: dict[str, int] = {}
-        self.links: dict[str, Link] = {}
-        self.every_link: list[Link] = []
         self.every_call: list[Call] = []
-        self.targets: list[Target] = []
-        self.pool = Pool("app#d", self.dial)
-
-    def dial(self, target: Target) -> None:
-        link = Link(target.max_ongoing)
-        self.targets.append(target)
-        self.every_link.append(link)
-        self.links[target.entry.replica_id] = link
-        target.client = link  # type: ignore[assignment]
-        link.target = target  # type: ignore[attr-defined]
+        self.world = World()
+        self.pool = Pool("app#d", self.world, lambda: self.world.now)
 
     def publish(self, failed: str = "") -> None:
         entries = tuple(ReplicaEntry(rid, f"unix:/{rid}", n) for rid, n in self.replicas.items())
-        self.pool.update(DeploymentEntry("app", "d", entries, self.max_queued, failed))
+        entry = DeploymentEntry("app", "d", entries, self.max_queued, failed, router=self.router)
+        self.pool.update(entry)
 
-    @initialize(max_queued=st.sampled_from([-1, 1, 3]))
-    def begin(self, max_queued: int) -> None:
+    @initialize(
+        max_queued=st.sampled_from([-1, 1, 3]),
+        kind=st.sampled_from(["", "power_of_two", "round_robin", "consistent_hash"]),
+    )
+    def begin(self, max_queued: int, kind: str) -> None:
         self.max_queued = max_queued
+        self.router = RouterEntry(kind) if kind else None
+        self.publish()
+
+    @rule(kind=st.sampled_from(["", "round_robin", "consistent_hash"]))
+    def change_router(self, kind: str) -> None:
+        self.router = RouterEntry(kind) if kind else None
         self.publish()
 
     @rule(limit=st.integers(1, 3))
@@ -105,27 +156,32 @@ class PoolMachine(RuleBasedStateMachine):
         del self.replicas[data.draw(st.sampled_from(sorted(self.replicas)))]
         self.publish()
 
-    @rule(target=calls)
-    def submit(self) -> Call:
-        call = Call()
+    @rule(target=calls, model_id=st.sampled_from(MODELS), session_id=st.sampled_from(["", "x", "y"]))
+    def submit(self, model_id: str, session_id: str) -> Call:
+        call = Call(model_id, session_id)
         self.every_call.append(call)
         self.pool.submit(call)
         return call
 
-    @rule(call=calls)
-    def cancel(self, call: Call) -> None:
-        call.cancel()
+    @rule(call=calls, timed_out=st.booleans())
+    def cancel(self, call: Call, timed_out: bool) -> None:
+        call.cancel(RequestTimeoutError("late") if timed_out else None)
 
     def busy(self) -> list[Link]:
-        return [link for link in self.every_link if link.open]
+        return [link for link in self.world.links if link.open]
 
     @precondition(lambda self: self.busy())
-    @rule(data=st.data(), outcome=st.sampled_from(["reply", "stream", "user", REJECTED, DRAINING, "timeout"]))
+    @rule(
+        data=st.data(),
+        outcome=st.sampled_from(
+            ["reply", "500", "stream", "user", REJECTED, DRAINING, "timeout", "internal"]
+        ),
+    )
     def answer(self, data: st.DataObject, outcome: str) -> None:
         link = data.draw(st.sampled_from(self.busy()))
         call = link.open.pop(data.draw(st.integers(0, len(link.open) - 1)))
-        if outcome == "reply":
-            call.on_reply(ReplyHead(load=len(link.open)), b"", True)
+        if outcome in ("reply", "500"):
+            call.on_reply(ReplyHead(load=len(link.open), status=500 if outcome == "500" else 0), b"", True)
         elif outcome == "stream":
             call.on_reply(ReplyHead(load=len(link.open) + 1), b"", False)
             call.on_data(b"x", False)
@@ -133,37 +189,70 @@ class PoolMachine(RuleBasedStateMachine):
         else:
             call.on_error(ErrorHead(outcome, load=len(link.open)), b"")
 
-    @precondition(lambda self: self.every_link)
+    @precondition(lambda self: self.world.links)
     @rule(data=st.data())
     def room(self, data: st.DataObject) -> None:
-        link = data.draw(st.sampled_from(self.every_link))
+        link = data.draw(st.sampled_from(self.world.links))
         if not link.closed:
             link.target.on_room(link)  # type: ignore[attr-defined]
 
-    @precondition(lambda self: self.every_link)
+    @precondition(lambda self: self.world.links)
+    @rule(data=st.data(), models=st.none() | st.lists(st.sampled_from("abc"), unique=True))
+    def report(self, data: st.DataObject, models: list[str] | None) -> None:
+        link = data.draw(st.sampled_from(self.world.links))
+        if not link.closed:
+            link.target.on_report(ReplicaReport(models, 1))  # type: ignore[attr-defined]
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 6.0, 40.0]))
+    def wait(self, seconds: float) -> None:
+        self.world.pass_time(seconds)
+
+    @precondition(lambda self: self.world.links)
     @rule(data=st.data())
     def die(self, data: st.DataObject) -> None:
-        link = data.draw(st.sampled_from(self.every_link))
+        link = data.draw(st.sampled_from(self.world.links))
         link.closed = True
         lost, link.open = link.open, []
         for call in lost:
             call.on_error(ErrorHead("replica_died"), b"")
+        target = link.target  # type: ignore[attr-defined]
+        if target.client is link:
+            target.client = None
+            self.pool.on_disconnected()
 
     @invariant()
     def counts_are_exact(self) -> None:
-        assert sum(t.in_flight for t in self.targets) == sum(len(link.open) for link in self.every_link)
+        assert sum(t.in_flight for t in self.world.targets) == sum(
+            len(link.open) for link in self.world.links
+        )
         assert self.pool.queued == sum(call.state == 1 for call in self.every_call)
+        assert len(list(self.pool.waiting)) == self.pool.queued
         assert all(call.ends <= 1 for call in self.every_call)
+
+    @invariant()
+    def at_most_half_are_ejected(self) -> None:
+        reachable = [target for target in self.pool.targets if target.client is not None]
+        assert sum(target.cap is not None for target in reachable) <= len(reachable) // 2
+
+    @invariant()
+    def nobody_waits_beside_a_free_replica_for_ever(self) -> None:
+        if any(target.has_room for target in self.pool.targets):
+            patient = [call for call in self.pool.waiting if self.world.now - call.since < 1.0]
+            assert all(call.head.multiplexed_model_id or call.head.session_id for call in self.pool.waiting)
+            assert len(patient) == self.pool.queued or any(not timer.cancelled for timer in self.world.timers)
 
     def teardown(self) -> None:
         for call in self.every_call:
             call.cancel()
-        for link in self.every_link:
+        for link in self.world.links:
             while link.open:
                 link.open.pop().on_reply(ReplyHead(), b"", True)
         assert self.pool.queued == 0
-        assert all(target.in_flight == 0 for target in self.targets)
+        assert all(target.in_flight == 0 for target in self.world.targets)
+        assert all(not target.record.sent_models for target in self.world.targets if target.record)
         assert all(call.ends == 1 for call in self.every_call)
+        self.pool.close(EaglerayError("the end"))
+        assert all(timer.cancelled for timer in self.world.timers)
 
 
 TestPool = PoolMachine.TestCase

@@ -47,6 +47,11 @@ class Tasks:
         for task in tuple(self._running):
             task.cancel()
 
+    async def join(self) -> None:
+        """Waits until all tasks have ended, also those that they start meanwhile."""
+        while self._running:
+            await asyncio.wait(tuple(self._running))
+
     async def close(self) -> None:
         """Cancels all tasks and waits until they have ended; also those that they start meanwhile. Idempotent.
 

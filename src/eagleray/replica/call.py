@@ -121,8 +121,11 @@ class Call:
         """On the loop: user code has returned."""
         self.floor.running.discard(self)
         self.task = None
-        if self.context is not None:
-            self.context.finish()
+        context = self.context
+        if context is not None:
+            context.finish()
+            if context.held is not None and not self.in_thread:
+                context.release()
 
     # ---- cancellation ----------------------------------------------------------------------------------------
 
@@ -174,7 +177,11 @@ class Call:
     def _leave(self) -> int:
         floor = self.floor
         if self.in_thread:
+            self.in_thread = False
             floor.threads.done()
+            context = self.context
+            if context is not None and context.held is not None and self.task is None:
+                context.release()
         return floor.slots.release()
 
     def _answer(self, status: int, headers: Headers, body: bytes) -> None:

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 from eagleray.base.errors import EaglerayError
+from eagleray.base.threads import run_in_new_thread
 from eagleray.http.asgi import ASGIApp, Lifespan
 from eagleray.replica.errors import trimmed_text
-from eagleray.replica.threads import run_in_new_thread
 from eagleray.serve.batching import batcher_of
 from eagleray.serve.ingress import build_app
 

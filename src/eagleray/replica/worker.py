@@ -31,6 +31,7 @@ from eagleray.replica.grpc_call import GrpcCall
 from eagleray.replica.http_call import HttpCall
 from eagleray.replica.loader import extend_path, holds_handles, load_callable, load_init
 from eagleray.replica.python_call import PythonCall
+from eagleray.replica.report import Reporter
 from eagleray.replica.slots import Slots
 from eagleray.replica.threads import Threads
 from eagleray.replica.user_loop import UserLoop
@@ -41,6 +42,7 @@ from eagleray.serve import context
 from eagleray.serve.batching import Batcher
 from eagleray.serve.context import ReplicaContext, ReplicaRank, current_request
 from eagleray.serve.ingress import docs_path
+from eagleray.serve.multiplex import ModelHost, declares_models
 from eagleray.serve.runtime import Runtime
 from eagleray.wire.control import Drain, Empty, Health, Ready, Reconfigure, ReplicaLaunch, decode
 from eagleray.wire.messages import CallKind
@@ -89,6 +91,8 @@ class Worker:
         self._capacity = Capacity(
             launch.deployment, self._slots, launch.max_ongoing_requests_given, self._calls.limit
         )
+        self._reporter = Reporter(self._calls.report)
+        self._models = self._replica._models = ModelHost(self._reporter.models)
         self._floor: Floor | None = None
         self._runtime: Runtime | None = None
 
@@ -116,15 +120,7 @@ class Worker:
             await self._close()
 
     def _log(self, config: dict[str, Any]) -> None:
-        launch = self._launch
-        logs.setup(
-            f"{launch.app}_{launch.deployment}",
-            launch.replica_id,
-            path=self._log_path,
-            level=str(config.get("log_level") or self._settings.log_level),
-            request_id=lambda: current_request().request_id,
-            owns_stdio=bool(self._log_path),
-        )
+        _set_up_logs(self._launch, self._log_path, str(config.get("log_level") or self._settings.log_level))
 
     # ---- start -----------------------------------------------------------------------------------------------
 
@@ -147,9 +143,10 @@ class Worker:
             if holds_handles(launch):
                 self._runtime.watch()
                 await asyncio.sleep(0)  # the subscription dials while a sync constructor blocks this loop
-            user = UserCode(
-                launch.deployment, load_callable(launch), threads=self._settings.run_sync_in_threadpool
-            )
+            target = load_callable(launch)
+            if declares_models(target):
+                self._models.changed()  # routers are to know it before the first request
+            user = UserCode(launch.deployment, target, threads=self._settings.run_sync_in_threadpool)
             args, kwargs = load_init(launch)
         except BaseException as error:  # importing runs user code, which may raise anything
             return trimmed_text(error)
@@ -157,6 +154,7 @@ class Worker:
         user.on_made = self._made
         problem = await user.start(args, kwargs, self._user_config, launch.rank)
         problem = problem or await user.check_health()  # the first one belongs to the start
+        problem = problem or await self._reporter.begin(user.instance, launch.deployment_config)
         if not problem:
             self._capacity.find(user.instance)
             self._slots.open()
@@ -281,7 +279,10 @@ class Worker:
         # Requests are answered, but their background tasks may still run.
         if running := [call.task for call in floor.running if call.task is not None]:
             await asyncio.wait(running, timeout=_STOP_S)
-        return await floor.user.stop()
+        await self._reporter.close()
+        problem = await floor.user.stop()
+        await self._models.close()
+        return problem
 
     async def _close(self) -> None:
         await self._control.close()
@@ -301,6 +302,17 @@ class Worker:
         await self._calls.close()
         if self._runtime is not None:
             await self._runtime.close()
+
+
+def _set_up_logs(launch: ReplicaLaunch, path: str, level: str) -> None:
+    logs.setup(
+        f"{launch.app}_{launch.deployment}",
+        launch.replica_id,
+        path=path,
+        level=level,
+        request_id=lambda: current_request().request_id,
+        owns_stdio=bool(path),
+    )
 
 
 def _cancel_running(floor: Floor) -> None:

@@ -21,7 +21,8 @@ from eagleray.rpc.client import CallHandler, ClientStream
 from eagleray.wire.messages import DRAINING, REJECTED, USER, CallHead, ErrorHead, ReplyHead
 
 if TYPE_CHECKING:
-    from eagleray.routing.pool import Pool, Target
+    from eagleray.routing.pool import Pool
+    from eagleray.routing.target import Target
 
 NEW, QUEUED, SENT, ABANDONED, DONE = range(5)
 
@@ -34,7 +35,22 @@ class RoutedCall(CallHandler):
     `on_accepted` has been called, never before: until then the replica may still refuse and another one be tried.
     """
 
-    __slots__ = ("body", "body_complete", "head", "key", "pool", "state", "stream", "target")
+    __slots__ = (
+        "body",
+        "body_complete",
+        "head",
+        "key",
+        "line",
+        "pool",
+        "sent_at",
+        "since",
+        "state",
+        "stream",
+        "target",
+    )
+
+    line: str
+    """The line that it waits in (`routing.waiting`); set when it waits."""
 
     def __init__(self, key: str, head: CallHead, body: bytes = b"", body_complete: bool = True) -> None:
         self.key = key
@@ -45,6 +61,9 @@ class RoutedCall(CallHandler):
         self.state = NEW
         self.pool: Pool | None = None
         self.target: Target | None = None
+        self.sent_at = 0.0
+        self.since = 0.0
+        """Since when it waits for a replica; 0 as long as it never has."""
 
     # ---- to override -----------------------------------------------------------------------------------------
 
@@ -70,6 +89,8 @@ class RoutedCall(CallHandler):
             self.pool.forget(self)
         elif state == SENT:
             self.state = ABANDONED
+            if self.target is not None and self.target.record is not None:
+                self.target.record.given_up(error)
             if self.stream is not None:
                 self.stream.cancel()
         else:
@@ -86,8 +107,13 @@ class RoutedCall(CallHandler):
         abandoned = self.state == ABANDONED
         target = self.target
         if target is not None:
+            record = target.record
+            if record is not None:
+                record.answered(self, head.status)
             if end:
                 self.state = DONE
+                if record is not None:
+                    record.ended(self)
                 target.release(head.load)
             else:
                 target.observe(head.load)
@@ -107,6 +133,8 @@ class RoutedCall(CallHandler):
             return
         if code in (REJECTED, DRAINING):
             self.target = self.stream = None
+            if target.record is not None:
+                target.record.ended(self)
             if state == ABANDONED:
                 self.state = DONE
                 target.refuse(head.load, draining=code == DRAINING)
@@ -114,6 +142,8 @@ class RoutedCall(CallHandler):
                 self.state = NEW
                 target.refuse(head.load, draining=code == DRAINING, retry=self)
             return
+        if target.record is not None:
+            target.record.failed(code)
         self._finish(head.load)
         if state == ABANDONED:
             return
@@ -124,8 +154,11 @@ class RoutedCall(CallHandler):
 
     def _finish(self, load: int | None = None) -> None:
         self.state = DONE
-        if self.target is not None:
-            self.target.release(load)
+        target = self.target
+        if target is not None:
+            if target.record is not None:
+                target.record.ended(self)
+            target.release(load)
 
 
 def _error_of(head: ErrorHead, call: RoutedCall) -> EaglerayError:

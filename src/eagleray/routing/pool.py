@@ -1,162 +1,97 @@
 """The replicas of one deployment as one router sees them, and the requests that wait for them.
 
 Requests queue here and are woken by completion: a reply, a ROOM notice of a replica that had refused, a new
-connection. Nothing polls and nothing backs off blindly. Counts of what this router has in flight are exact; what
-others have there is known from the load that each reply carries.
+connection. Nothing polls and nothing backs off blindly. Who goes where is the policy's choice; the common one, power of
+two for a call that names no model, is made here without asking.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import deque
+import time
 from collections.abc import Callable
+from typing import Protocol
 
 from eagleray.base.errors import DeploymentUnavailableError, EaglerayError
 from eagleray.base.ids import DeploymentID
 from eagleray.routing import admission
 from eagleray.routing.call import DONE, NEW, QUEUED, SENT, RoutedCall
-from eagleray.routing.policies import power_of_two
-from eagleray.routing.table import DeploymentEntry, ReplicaEntry
-from eagleray.rpc.client import Client
+from eagleray.routing.ejection import Ejection
+from eagleray.routing.policies import Policy, power_of_two
+from eagleray.routing.record import Record
+from eagleray.routing.table import DeploymentEntry, RouterEntry
+from eagleray.routing.target import Target
+from eagleray.routing.waiting import Patience, Timer, Waiting
+from eagleray.wire.messages import ReplicaReport
 
 
-class Target:
-    """A replica: its connection and the slots that this router holds there.
+class Chooser(Protocol):
+    """A way of choosing that takes its time: it gets the waiting calls and has them sent by `Pool.send_waiting`."""
 
-    `in_flight` changes with `lock` held, since other threads may `reserve` a slot; all else belongs to the loop.
-    """
+    def submitted(self, call: RoutedCall, first: bool) -> None: ...
+    def kick(self) -> None: ...
+    def update(self) -> None: ...
+    def close(self) -> None: ...
 
-    __slots__ = (
-        "client",
-        "draining",
-        "entry",
-        "foreign",
-        "full",
-        "in_flight",
-        "listed",
-        "lock",
-        "max_ongoing",
-        "pool",
-        "told_limit",
-    )
 
-    def __init__(self, pool: Pool, entry: ReplicaEntry) -> None:
-        self.pool = pool
-        self.entry = entry
-        self.max_ongoing = entry.max_ongoing
-        self.client: Client | None = None
-        self.in_flight = 0
-        self.foreign = 0
-        self.full = False
-        self.draining = False
-        self.listed = True
-        self.told_limit: int | None = None
-        """How many calls the replica itself says that it runs at once; it knows better than the table."""
-        self.lock = threading.Lock()
+class Owner(Protocol):
+    """What a pool needs of its router."""
 
-    @property
-    def has_room(self) -> bool:
-        client = self.client
-        return (
-            client is not None
-            and self.in_flight < self.max_ongoing
-            and not self.full
-            and not self.draining
-            and not client.closed
-        )
+    def dial(self, target: Target) -> None:
+        """The target needs a connection."""
 
-    @property
-    def score(self) -> int:
-        return self.in_flight + self.foreign
+    def missed(self, pool: Pool) -> None:
+        """Calls wait for what no table names."""
 
-    def observe(self, load: int) -> None:
-        self.foreign = max(0, load - self.in_flight)
+    def after(self, delay_s: float, callback: Callable[[], object]) -> Timer:
+        """Calls back in so many seconds."""
 
-    def reserve(self) -> bool:
-        """From any thread: takes a slot if there is one, to be given back by `release`."""
-        with self.lock:
-            if not self.listed or not self.has_room:
-                return False
-            self.in_flight += 1
-            return True
-
-    def release(self, load: int | None) -> None:
-        """A call of ours has ended there: its slot is free again."""
-        with self.lock:
-            self.in_flight -= 1
-        self.full = False
-        if load is not None:
-            foreign = load - self.in_flight
-            self.foreign = foreign if foreign > 0 else 0
-        if self.pool.queued:
-            self.pool.wake()
-        if not self.listed and not self.in_flight:
-            self.disconnect()
-
-    def refuse(self, load: int, *, draining: bool, retry: RoutedCall | None = None) -> None:
-        """The replica did not take a call: it is full until it says ROOM, or is leaving for good."""
-        with self.lock:
-            self.in_flight -= 1
-        self.observe(load)
-        if draining:
-            self.draining = True
-        else:
-            self.full = True
-        if retry is not None:
-            self.pool.enqueue(retry, first=True)
-        self.pool.wake()
-        if not self.listed and not self.in_flight:
-            self.disconnect()
-
-    def on_room(self, _client: Client) -> None:
-        self.full = False
-        self.foreign = max(0, min(self.foreign, self.max_ongoing - self.in_flight - 1))
-        self.pool.wake()
-
-    def on_limit(self, calls: int) -> None:
-        self.told_limit = self.max_ongoing = calls
-        self.full = False
-        self.pool.wake()
-
-    def on_goaway(self, _client: Client) -> None:
-        self.draining = True
-
-    def disconnect(self) -> None:
-        client, self.client = self.client, None
-        if client is not None:
-            client.close()
+    def steer(self, pool: Pool, router: RouterEntry | None) -> tuple[Policy, Chooser | None]:
+        """How this pool's replicas are to be chosen."""
 
 
 class Pool:
-    """The queue and the targets of one deployment.
+    """The queue and the targets of one deployment."""
 
-    `dial` is asked for a connection when a target needs one, `missed` is told of calls to what no table names.
-    """
-
-    def __init__(
-        self, key: str, dial: Callable[[Target], None], missed: Callable[[Pool], object] | None = None
-    ) -> None:
+    def __init__(self, key: str, owner: Owner, clock: Callable[[], float] = time.monotonic) -> None:
         self.key = key
         self.entry: DeploymentEntry | None = None
         self.targets: list[Target] = []
-        self.queued = 0
-        self._queue: deque[RoutedCall] = deque()
-        self._dial = dial
-        self._missed = missed
+        self.waiting = Waiting()
+        self.policy = Policy()
+        self.chooser: Chooser | None = None
+        self.clock = clock
+        self._plain = True
+        self._owner = owner
+        self._patience = Patience(owner.after, clock, self.wake)
+        self._ejection = Ejection(key, self.find, owner.after, clock, self.wake)
+
+    @property
+    def queued(self) -> int:
+        """Calls that wait."""
+        return self.waiting.count
 
     @property
     def ongoing(self) -> int:
         """Calls in flight at listed replicas."""
         return sum(target.in_flight for target in self.targets)
 
+    def find(self, replica_id: str) -> Target | None:
+        """The target of that replica."""
+        return next((target for target in self.targets if target.entry.replica_id == replica_id), None)
+
+    # ---- calls -----------------------------------------------------------------------------------------------
+
     def submit(self, call: RoutedCall) -> None:
         call.pool = self
-        if not self.queued:
-            target = power_of_two(self.targets)
+        if not self.waiting.count:
+            if self._plain and not call.head.multiplexed_model_id:
+                target = power_of_two(self.targets)
+            else:
+                target = self.policy.pick(call, self.targets, True) if self.chooser is None else None
             if target is not None:
                 self._send(call, target)
                 return
-        refused = admission.refusal(self.entry, self.queued, bool(self.targets))
+        refused = admission.refusal(self.entry, self._surplus(), bool(self.targets))
         if refused is not None:
             call.state = DONE
             call.on_failed(refused)
@@ -164,21 +99,33 @@ class Pool:
         self.enqueue(call)
         # Room may exist although others wait: their wake-up is then still to come in this turn of the loop.
         self.wake()
-        if self.entry is None and self._missed is not None:
-            self._missed(self)
+        if self.entry is None:
+            self._owner.missed(self)
+
+    def _surplus(self) -> int:
+        """How many calls wait for more than to be chosen for."""
+        count = self.waiting.count
+        if count and self.chooser is not None:
+            room = sum(target.max_ongoing - target.in_flight for target in self.targets if target.has_room)
+            return max(0, count - room)
+        return count
 
     def submit_alone(self, call: RoutedCall, post: Callable[..., object]) -> bool:
         """From any thread: sends a small call to an idle replica. False: nothing was done, `submit` it on the loop.
 
-        `post` runs a function on the loop.
+        `post` runs a function on the loop. Only what needs no state of a policy is sent so.
         """
-        target = None if self.queued else power_of_two(self.targets)
+        if not self._plain or call.head.multiplexed_model_id or self.waiting.count:
+            return False
+        target = power_of_two(self.targets)
         client = target.client if target is not None else None
         if target is None or client is None or not target.reserve():
             return False
         call.pool = self
         call.target = target
         call.state = SENT
+        if target.record is not None:
+            target.record.sent(call)
         sent = False
         try:
             sent = client.call_alone(call.head, call.body, call, call.opened)
@@ -191,33 +138,46 @@ class Pool:
 
     def enqueue(self, call: RoutedCall, *, first: bool = False) -> None:
         call.state = QUEUED
-        self.queued += 1
-        if first:
-            self._queue.appendleft(call)
-        else:
-            self._queue.append(call)
+        if not call.since:
+            call.since = self.clock()
+        call.line = "" if self._plain and not call.head.multiplexed_model_id else self.policy.line(call)
+        self.waiting.add(call, first=first)
+        if self.chooser is not None:
+            self.chooser.submitted(call, first)
 
     def forget(self, call: RoutedCall) -> None:
-        """A waiting call was cancelled; it is passed over later unless the dead outnumber the living."""
+        """A waiting call was cancelled."""
         call.state = DONE
-        self.queued -= 1
-        if len(self._queue) > 2 * self.queued + 64:
-            self._queue = deque(waiting for waiting in self._queue if waiting.state == QUEUED)
+        self.waiting.forget(call)
 
     def wake(self) -> None:
         """Sends waiting calls, oldest first, while some target has room."""
-        queue = self._queue
-        while queue:
-            if queue[0].state != QUEUED:
-                queue.popleft()
-                continue
-            target = power_of_two(self.targets)
-            if target is None:
-                return
-            call = queue.popleft()
-            self.queued -= 1
-            self._send(call, target)
-            queue = self._queue
+        waiting = self.waiting
+        if self.chooser is not None:
+            if waiting.count:
+                self.chooser.kick()
+            return
+        while waiting.count and any(target.has_room for target in self.targets):
+            for call in waiting.heads():
+                target = self._pick(call)
+                if target is not None:
+                    waiting.take(call)
+                    self._send(call, target)
+                    break
+            else:
+                break
+        if waiting.has_preferences:
+            self._patience.watch(waiting)
+
+    def _pick(self, call: RoutedCall) -> Target | None:
+        if self._plain and not call.head.multiplexed_model_id:
+            return power_of_two(self.targets)
+        return self.policy.pick(call, self.targets, self._patience.has(call))
+
+    def send_waiting(self, call: RoutedCall, target: Target) -> None:
+        """For the chooser: `call`, which waits, goes to `target`, which has room."""
+        self.waiting.pull(call)
+        self._send(call, target)
 
     def _send(self, call: RoutedCall, target: Target) -> None:
         assert target.client is not None
@@ -225,7 +185,11 @@ class Pool:
             target.in_flight += 1
         call.state = SENT
         call.target = target
+        if target.record is not None:
+            target.record.sent(call)
         call.stream = target.client.call(call.head, call.body, end=call.body_complete, handler=call)
+
+    # ---- targets ---------------------------------------------------------------------------------------------
 
     def update(self, entry: DeploymentEntry | None) -> None:
         """Takes over what a new table says; targets that left it finish what they have."""
@@ -235,9 +199,11 @@ class Pool:
             self._retire({t.entry.replica_id for t in self.targets})
             if known is not None:
                 self.fail_unavailable("it was deleted")
-            elif self.queued and self._missed is not None:
-                self._missed(self)
+            elif self.queued:
+                self._owner.missed(self)
             return
+        if known is None or known.router != entry.router:
+            self._steer(entry.router)
         listed = {replica.replica_id: replica for replica in entry.replicas}
         self._retire({t.entry.replica_id for t in self.targets if t.entry.replica_id not in listed})
         present = {target.entry.replica_id: target for target in self.targets}
@@ -246,31 +212,86 @@ class Pool:
             if target is None:
                 target = Target(self, replica)
                 self.targets.append(target)
-                self._dial(target)
+                self._owner.dial(target)
             else:
                 target.entry = replica
-                target.max_ongoing = target.told_limit or replica.max_ongoing
+                target.limit()
+        self._changed()
         if entry.failed and not self.targets:
             self.fail_unavailable()
         else:
             self.wake()
 
+    def _steer(self, router: RouterEntry | None) -> None:
+        if self.chooser is not None:
+            self.chooser.close()
+        self.policy, self.chooser = self._owner.steer(self, router)
+        self._plain = type(self.policy) is Policy and self.chooser is None
+        for call in self.waiting.clear():
+            self.enqueue(call)
+
+    def _changed(self) -> None:
+        """Targets, or what is known of them, have changed."""
+        targets = self.targets
+        if len(targets) > 1 or not self._plain:
+            for target in targets:
+                if target.record is None:
+                    target.record = self._record(target)
+        self._ejection.keep(t.entry.replica_id for t in targets if t.client is not None)
+        self.policy.update(targets)
+        if self.chooser is not None:
+            self.chooser.update()
+
+    def _record(self, target: Target) -> Record:
+        return Record(target.entry.replica_id, self._ejection.outliers, self.clock)
+
+    def on_report(self, target: Target, report: ReplicaReport) -> None:
+        """A replica has told what it is like."""
+        if target.record is None:
+            target.record = self._record(target)
+        target.record.take(report)
+        self._changed()
+        if self.waiting.count:
+            self.wake()
+
+    def on_connected(self) -> None:
+        """A target can be reached."""
+        self._changed()
+        self.wake()
+
+    def on_disconnected(self) -> None:
+        """A target cannot be reached any more."""
+        self._changed()
+
     def _retire(self, replica_ids: set[str]) -> None:
         leaving = [t for t in self.targets if t.entry.replica_id in replica_ids]
         self.targets = [t for t in self.targets if t.entry.replica_id not in replica_ids]
         for target in leaving:
+            self._ejection.forget(target.entry.replica_id)
             with target.lock:
                 target.listed = False
                 idle = not target.in_flight
             if idle:
                 target.disconnect()
 
+    # ---- the end ---------------------------------------------------------------------------------------------
+
     def fail_unavailable(self, reason: str = "it failed to deploy") -> None:
         self.fail_waiting(DeploymentUnavailableError(DeploymentID.parse(self.key), reason))
 
     def fail_waiting(self, error: EaglerayError) -> None:
-        waiting, self._queue, self.queued = self._queue, deque(), 0
-        for call in waiting:
+        for call in self.waiting.clear():
             if call.state == QUEUED:
                 call.state = DONE
                 call.on_failed(error)
+
+    def close(self, error: EaglerayError) -> None:
+        """Fails what waits and drops all connections."""
+        if self.chooser is not None:
+            self.chooser.close()
+        self._ejection.close()
+        self._patience.close()
+        self.fail_waiting(error)
+        for target in self.targets:
+            target.listed = False
+            target.disconnect()

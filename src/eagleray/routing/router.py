@@ -7,14 +7,17 @@ never asks the control plane anything: with the controller gone it goes on with 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable
 
 from eagleray.base.errors import EaglerayError, NotRunningError
 from eagleray.base.tasks import Tasks
 from eagleray.routing.call import RoutedCall
-from eagleray.routing.pool import Pool, Target
-from eagleray.routing.table import RouteMatcher, RoutingTable
+from eagleray.routing.policies import Policy, make_policy
+from eagleray.routing.pool import Chooser, Pool
+from eagleray.routing.table import RouteMatcher, RouterEntry, RoutingTable
+from eagleray.routing.target import Target
 from eagleray.rpc.client import Client
 
 logger = logging.getLogger("eagleray.routing")
@@ -75,7 +78,7 @@ class Router:
         """Starts to follow a deployment: connects to its replicas. Idempotent."""
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = Pool(key, self._dial, self._on_missed)
+            pool = self._pools[key] = Pool(key, self)
             pool.update(self.table.deployments.get(key))
         return pool
 
@@ -107,7 +110,9 @@ class Router:
         if self._dialling:
             await asyncio.wait(set(self._dialling), timeout=timeout_s)
 
-    def _on_missed(self, pool: Pool) -> None:
+    # ---- of pools --------------------------------------------------------------------------------------------
+
+    def missed(self, pool: Pool) -> None:
         """Calls wait for what the table does not name: for a while only, once there is a table."""
         if self.table.version and pool.key not in self._missing:
             loop = asyncio.get_running_loop()
@@ -118,9 +123,21 @@ class Router:
         if pool.entry is None:
             pool.fail_unavailable("it does not exist: it was deleted or never deployed")
 
+    def after(self, delay_s: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(delay_s, callback)
+
+    def steer(self, pool: Pool, router: RouterEntry | None) -> tuple[Policy, Chooser | None]:
+        if router is None:
+            return Policy(), None
+        try:
+            return make_policy(router.kind, json.loads(router.kwargs)), None
+        except Exception:  # user code, or its options; requests are worth more than the way they are routed
+            logger.exception("The request router of %s cannot be used; power of two choices is.", pool.key)
+            return Policy(), None
+
     # ---- connections -----------------------------------------------------------------------------------------
 
-    def _dial(self, target: Target) -> None:
+    def dial(self, target: Target) -> None:
         if not self._closed:
             task = self._tasks.start(self._reach(target), name=f"dial {target.entry.replica_id}")
             self._dialling.add(task)
@@ -140,6 +157,7 @@ class Router:
                     on_room=target.on_room,
                     on_goaway=target.on_goaway,
                     on_limit=target.on_limit,
+                    on_report=target.on_report,
                     shared=self._shared,
                     greeted=True,  # node listens for a replica that has died until it has been reaped
                 )
@@ -153,14 +171,15 @@ class Router:
                 return
             target.client = client
             target.full = False
-            target.pool.wake()
+            target.pool.on_connected()
             return
 
     def _on_close(self, client: Client, target: Target) -> None:
         if target.client is client:
             target.client = None
+            target.pool.on_disconnected()
             if target.listed:
-                self._dial(target)
+                self.dial(target)
 
     async def close(self) -> None:
         """Fails what waits, drops the connections (calls in flight end with ReplicaDiedError). Idempotent."""
@@ -170,8 +189,5 @@ class Router:
         error = NotRunningError("Eagleray is shutting down; the request was not sent.")
         pools, self._pools = self._pools, {}
         for pool in pools.values():
-            pool.fail_waiting(error)
-            for target in pool.targets:
-                target.listed = False
-                target.disconnect()
+            pool.close(error)
         await self._tasks.close()

@@ -15,6 +15,25 @@ class ReplicaEntry(msgspec.Struct, array_like=True, frozen=True):
     replica_id: str
     address: str
     max_ongoing: int
+    node_id: str = ""
+    zone: str = ""
+
+
+class RouterEntry(msgspec.Struct, array_like=True, frozen=True):
+    """How a deployment's replicas are chosen: by the built-in policy `kind`, or by a class of the user's.
+
+    The class is found by `path` (`module:Class`) with `sys_path`, or is in `code` as `codec.dump_code` leaves it.
+    `kwargs` is JSON. Back-offs are in seconds.
+    """
+
+    kind: str = ""
+    path: str = ""
+    code: bytes = b""
+    kwargs: str = "{}"
+    sys_path: tuple[str, ...] = ()
+    initial_backoff_s: float = 0.025
+    backoff_multiplier: float = 2.0
+    max_backoff_s: float = 0.5
 
 
 class DeploymentEntry(msgspec.Struct, array_like=True, frozen=True):
@@ -28,6 +47,7 @@ class DeploymentEntry(msgspec.Struct, array_like=True, frozen=True):
     backpressure_status: int = 503
     backpressure_retry_after_s: float | None = None
     is_function: bool = False
+    router: RouterEntry | None = None
 
 
 class Route(msgspec.Struct, array_like=True, frozen=True):

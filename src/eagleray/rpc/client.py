@@ -29,7 +29,7 @@ from eagleray.rpc.connection import HANDSHAKE_TIMEOUT_S, Connection, is_same_use
 from eagleray.wire.client_session import ClientSession
 from eagleray.wire.control import Message, decode, encode
 from eagleray.wire.handshake import NONCE_SIZE, Handshake
-from eagleray.wire.messages import DRAINING, CallHead, CallKind, ErrorHead, ReplyHead
+from eagleray.wire.messages import DRAINING, CallHead, CallKind, ErrorHead, ReplicaReport, ReplyHead
 from eagleray.wire.streams import CallHandler, ClientStream
 
 __all__ = ["CallHandler", "Client", "ClientStream"]
@@ -69,16 +69,17 @@ class Client:
         on_room: Notice | None = None,
         on_goaway: Notice | None = None,
         on_limit: Callable[[int], None] | None = None,
+        on_report: Callable[[ReplicaReport], None] | None = None,
         greeted: bool = False,
         shared: bool = False,
     ) -> Client:
         """Connects to `unix:/path` or `tcp:host:port` (which needs the `secret` that the server has).
 
         `on_close` is called once when the connection has ended, also by `close()`; `on_room`, `on_goaway` and
-        `on_limit` (with the number of calls that run there at once) when the server says so. Over a Unix socket it
-        returns at once, although the server may accept later or never; `greeted` waits until it has said HELLO, as
-        over TCP. Raises OSError, or ProtocolError when the peer is not who it should be or ends the connection before.
-        `shared` lets other threads use `call_alone`.
+        `on_limit` (with the number of calls that run there at once) and `on_report` when the server says so. Over a
+        Unix socket it returns at once, although the server may accept later or never; `greeted` waits until it has
+        said HELLO, as over TCP. Raises OSError, or ProtocolError when the peer is not who it should be or ends the
+        connection before. `shared` lets other threads use `call_alone`.
         """
         kind, _, rest = address.partition(":")
         if kind == "unix":
@@ -96,6 +97,7 @@ class Client:
         if on_goaway is not None:
             session.on_goaway = lambda: on_goaway(client)
         session.on_limit = on_limit
+        session.on_report = on_report
         if kind == "unix":
             await client._connect_unix(rest, greeted)
         else:

@@ -75,10 +75,17 @@ class ServerConnection(Connection):
         if self._calls.ready:
             self._calls.goaway()
 
+    def report(self, report: bytes) -> None:
+        """Tells the peer what the server says of itself."""
+        if self._calls.ready:
+            self._calls.report(report)
+
     def _on_ready(self) -> None:
         super()._on_ready()
         if self._server.told_limit is not None:
             self.limit(self._server.told_limit)
+        if self._server.last_report and not self._calls.closed:
+            self._calls.report(self._server.last_report)
         if self._server.leaving and not self._calls.closed:
             self._calls.goaway()
 
@@ -99,6 +106,7 @@ class Server:
         self._listener: asyncio.AbstractServer | None = None
         self.connections: set[ServerConnection] = set()
         self.leaving = False
+        self.last_report = b""
         self.closed = False
         self.told_limit: int | None = None
 
@@ -130,6 +138,12 @@ class Server:
         self.told_limit = calls
         for connection in tuple(self.connections):
             connection.limit(calls)
+
+    def report(self, report: bytes) -> None:
+        """Tells all peers, and those that still come, what this server says of itself."""
+        self.last_report = report
+        for connection in tuple(self.connections):
+            connection.report(report)
 
     async def close(self) -> None:
         """Stops accepting, ends all connections (what was answered is still sent) and waits for them. Idempotent."""

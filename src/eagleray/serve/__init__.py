@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from eagleray.serve.context import get_replica_context
     from eagleray.serve.deployment import Application, Deployment, deployment
     from eagleray.serve.ingress import ingress
+    from eagleray.serve.multiplex import get_multiplexed_model_id, multiplexed
     from eagleray.spec.options import ControllerOptions, HTTPOptions
 
 _HOMES = {
@@ -40,6 +41,7 @@ _HOMES = {
     "eagleray.serve.context": "get_replica_context",
     "eagleray.serve.deployment": "Application Deployment deployment",
     "eagleray.serve.ingress": "ingress",
+    "eagleray.serve.multiplex": "get_multiplexed_model_id multiplexed",
     "eagleray.spec.options": "ControllerOptions HTTPOptions",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -58,8 +60,10 @@ __all__ = [
     "deployment",
     "get_app_handle",
     "get_deployment_handle",
+    "get_multiplexed_model_id",
     "get_replica_context",
     "ingress",
+    "multiplexed",
     "run",
     "run_many",
     "shutdown",

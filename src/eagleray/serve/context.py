@@ -7,7 +7,7 @@ because `serve.run` and `pickle.loads(handle)` are process-wide by nature; it ho
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,6 +25,12 @@ class Child(Protocol):
     """A call that a request has made and that ends with it."""
 
     def abandon(self) -> None: ...
+
+
+class Lender(Protocol):
+    """Where a request has got something that it keeps until its end: a cache of models."""
+
+    def release(self, holder: Hashable) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,8 @@ class ReplicaContext:
     code_version: str = ""
     gang_context: None = None
     _deployment_config: Any = None
+    _models: Any = None
+    """The `serve.multiplex.ModelHost` of this replica."""
 
     @property
     def app_name(self) -> str:
@@ -76,6 +84,7 @@ class RequestContext:
         "children",
         "deadline",
         "grpc_context",
+        "held",
         "is_http_request",
         "multiplexed_model_id",
         "request_id",
@@ -110,6 +119,7 @@ class RequestContext:
         self.cancel_on_parent_request_cancel = True
         self.children = children
         self.cancelled = False
+        self.held: set[Lender] | None = None
 
     def cancel_children(self) -> None:
         """Cancels all calls in flight under this request and those it may still make. On the loop of the runtime."""
@@ -120,6 +130,20 @@ class RequestContext:
     def finish(self) -> None:
         """The request has been answered: calls that still run under it are detached."""
         self.children = None
+
+    def hold(self, lender: Lender) -> None:
+        """It has been lent something, which it gives back by `release`."""
+        if self.held is None:
+            self.held = {lender}
+        else:
+            self.held.add(lender)
+
+    def release(self) -> None:
+        """No code of the request runs any more: what it was lent may go."""
+        self.children = None
+        lenders, self.held = self.held, None
+        for lender in lenders or ():
+            lender.release(self)
 
 
 NO_REQUEST = RequestContext()

@@ -23,6 +23,7 @@ from eagleray.wire.frames import (
     MAX_STREAM_ID,
     MORE,
     REPLY,
+    REPORT,
     ROOM,
     pack_header,
 )
@@ -30,8 +31,10 @@ from eagleray.wire.handshake import Handshake
 from eagleray.wire.messages import (
     CallHead,
     ErrorHead,
+    ReplicaReport,
     decode_error,
     decode_reply,
+    decode_report,
     encode_call,
 )
 from eagleray.wire.session import NO_LOCK, Lock, Session
@@ -47,7 +50,7 @@ _ERROR_END = ERROR | END
 
 
 class ClientSession(Session):
-    """The side that calls. `on_room`, `on_limit` and `on_goaway` tell what the server says of itself."""
+    """The side that calls. `on_room`, `on_limit`, `on_goaway`, `on_report` tell what the server says of itself."""
 
     def __init__(self, wake: Callable[[], None], handshake: Handshake, lock: Lock = NO_LOCK) -> None:
         super().__init__(wake, handshake, lock)
@@ -55,6 +58,7 @@ class ClientSession(Session):
         self.on_room: Callable[[], None] | None = None
         self.on_goaway: Callable[[], None] | None = None
         self.on_limit: Callable[[int], None] | None = None
+        self.on_report: Callable[[ReplicaReport], None] | None = None
         self._last_id = 0
 
     def call(self, head: CallHead, body: bytes, end: bool, handler: CallHandler) -> ClientStream:
@@ -128,7 +132,21 @@ class ClientSession(Session):
         else:
             self._on_stream_frame(stream, meta, head, body)
 
+    def _on_report(self, body: bytes) -> None:
+        try:
+            report = decode_report(body)
+        except msgspec.DecodeError as error:
+            raise ProtocolError(f"malformed REPORT: {error}") from None
+        if self.on_report is not None:
+            try:
+                self.on_report(report)
+            except Exception:
+                logger.exception("the callback for REPORT has failed")
+
     def _on_notice(self, meta: int, body: bytes) -> None:
+        if meta == REPORT:
+            self._on_report(body)
+            return
         notice: Callable[[], None] | None
         if meta == ROOM and len(body) == 4:
             on_limit = self.on_limit

@@ -14,8 +14,11 @@ from collections.abc import Callable
 
 from eagleray.base.errors import ProtocolError
 
-HELLO, CALL, REPLY, DATA, ERROR, CANCEL, CREDIT, PING, PONG, GOAWAY, ROOM = range(11)
-KINDS = ("HELLO", "CALL", "REPLY", "DATA", "ERROR", "CANCEL", "CREDIT", "PING", "PONG", "GOAWAY", "ROOM")
+HELLO, CALL, REPLY, DATA, ERROR, CANCEL, CREDIT, PING, PONG, GOAWAY, ROOM, REPORT = range(12)
+KINDS = (
+    *("HELLO", "CALL", "REPLY", "DATA", "ERROR", "CANCEL", "CREDIT", "PING", "PONG", "GOAWAY", "ROOM"),
+    "REPORT",
+)
 
 END = 0x80
 """Flag: the last frame of its direction."""

@@ -121,6 +121,19 @@ class ErrorHead(msgspec.Struct, array_like=True, gc=False):
     load: int = 0
 
 
+class ReplicaReport(msgspec.Struct, array_like=True, gc=False):
+    """What a replica says of itself, to every caller, when it changes: the body of a REPORT frame.
+
+    `models` are loaded or loading, most recently used last; None when it doesn't multiplex. `free_places` is the number
+    of models that can be loaded without unloading one, -1 for any. The rest is what the user's hooks have returned.
+    """
+
+    models: list[str] | None = None
+    free_places: int = -1
+    routing_stats: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+
+
 REJECTED = "rejected"
 DRAINING = "draining"
 USER = "user"
@@ -131,3 +144,5 @@ decode_reply = msgspec.msgpack.Decoder(ReplyHead).decode
 decode_error = msgspec.msgpack.Decoder(ErrorHead).decode
 encode_grpc_status = msgspec.msgpack.Encoder().encode
 decode_grpc_status = msgspec.msgpack.Decoder(GrpcStatus).decode
+encode_report = msgspec.msgpack.Encoder().encode
+decode_report = msgspec.msgpack.Decoder(ReplicaReport).decode

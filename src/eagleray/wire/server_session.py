@@ -20,6 +20,7 @@ from eagleray.wire.frames import (
     MAX_STREAM_ID,
     MORE,
     REPLY,
+    REPORT,
     ROOM,
 )
 from eagleray.wire.handshake import Handshake
@@ -67,6 +68,11 @@ class ServerSession(Session):
         """Tells the caller to send no more calls here; those under way go on."""
         if not self.closed:
             self.emit(GOAWAY, 0)
+
+    def report(self, report: bytes) -> None:
+        """Tells the caller what this server says of itself; at most one chunk."""
+        if not self.closed:
+            self.emit(REPORT, 0, b"", report)
 
     def _on_frame(self, meta: int, stream_id: int, head: bytes, body: bytes) -> None:
         if meta in (_CALL_END, CALL):

@@ -9,7 +9,8 @@ import threading
 
 import pytest
 
-from eagleray.replica.threads import Threads, run_in_new_thread
+from eagleray.base.threads import run_in_new_thread
+from eagleray.replica.threads import Threads
 
 
 def test_every_busy_call_has_its_own_thread_and_threads_are_reused() -> None:

@@ -115,8 +115,6 @@ def test_the_package_exports_what_it_names_and_no_more() -> None:
     for name in serve.__all__:
         assert getattr(serve, name) is not None
     for later in (
-        "multiplexed",
-        "get_multiplexed_model_id",
         "AutoscalingConfig",
         "gRPCOptions",
         "metrics",

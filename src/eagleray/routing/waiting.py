@@ -1,0 +1,131 @@
+"""Calls that wait for a replica: one line for each preference, oldest first; a line never holds up another one.
+
+A deployment whose calls prefer no replica has a single line, "".
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from eagleray.routing.call import QUEUED, RoutedCall
+
+PATIENCE_S = 1.0
+"""Seconds that a call waits for the replicas that have its model or session when they are full; then any will do. Ray
+Serve waits one to two seconds."""
+
+
+class Timer(Protocol):
+    def cancel(self) -> object: ...
+
+
+After = Callable[[float, Callable[[], object]], Timer]
+"""Calls back once, in so many seconds."""
+
+
+class Waiting:
+    """`count` is exact. A call that leaves from the middle stays in its line until it comes to the head."""
+
+    __slots__ = ("_lines", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lines: dict[str, deque[RoutedCall]] = {}
+
+    def __iter__(self) -> Iterator[RoutedCall]:
+        for line in self._lines.values():
+            for call in line:
+                if call.state == QUEUED:
+                    yield call
+
+    @property
+    def has_preferences(self) -> bool:
+        """Whether some call waits for particular replicas."""
+        return len(self._lines) > 1 or (bool(self._lines) and "" not in self._lines)
+
+    def add(self, call: RoutedCall, *, first: bool = False) -> None:
+        """`call.line` says where; with `first`, before the others there."""
+        line = self._lines.get(call.line)
+        if line is None:
+            line = self._lines[call.line] = deque()
+        if first:
+            line.appendleft(call)
+        else:
+            line.append(call)
+        self.count += 1
+
+    def heads(self) -> list[RoutedCall]:
+        """The first of each line, the one that has waited longest first."""
+        found = []
+        for name, line in list(self._lines.items()):
+            while line and line[0].state != QUEUED:
+                line.popleft()
+            if line:
+                found.append(line[0])
+            else:
+                del self._lines[name]
+        if len(found) > 1:
+            found.sort(key=_since)
+        return found
+
+    def take(self, head: RoutedCall) -> None:
+        """`head`, the first of its line, goes."""
+        self._lines[head.line].popleft()
+        self.count -= 1
+
+    def pull(self, call: RoutedCall) -> None:
+        """`call` goes, wherever it stands."""
+        self._lines[call.line].remove(call)
+        self.count -= 1
+
+    def forget(self, call: RoutedCall) -> None:
+        """`call`, whose state says so already, waits no more; it is passed over later unless the dead outnumber the
+        living."""
+        self.count -= 1
+        line = self._lines.get(call.line)
+        if line is not None and len(line) > 2 * self.count + 64:
+            self._lines[call.line] = deque(waiting for waiting in line if waiting.state == QUEUED)
+
+    def clear(self) -> list[RoutedCall]:
+        """Takes all calls out."""
+        calls = list(self)
+        self._lines.clear()
+        self.count = 0
+        return calls
+
+
+def _since(call: RoutedCall) -> float:
+    return call.since
+
+
+class Patience:
+    """Calls `wake` when a call at the head of a line has waited for long enough; those behind it wait for it anyway."""
+
+    def __init__(self, after: After, clock: Callable[[], float], wake: Callable[[], object]) -> None:
+        self._after = after
+        self._clock = clock
+        self._wake = wake
+        self._alarm: Timer | None = None
+
+    def has(self, call: RoutedCall) -> bool:
+        """Whether `call` is to wait for the replicas that it prefers."""
+        return not call.since or self._clock() - call.since < PATIENCE_S
+
+    def watch(self, waiting: Waiting) -> None:
+        """To be told after every change."""
+        if self._alarm is None:
+            now = self._clock()
+            ends = [call.since + PATIENCE_S for call in waiting.heads() if call.line]
+            pending = [end for end in ends if end > now]
+            if pending:
+                self._alarm = self._after(min(pending) - now, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        self._alarm = None
+        self._wake()
+
+    def close(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
