@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
-import textwrap
 import urllib.request
 from pathlib import Path
 
 import pytest
-from tests.ports import free_port
+from tests.docs.program import serving
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-
-DRIVER = """
-import sys
-from eagleray import serve
-from program import app
-serve.start(http_options={{"port": {port}}})
-serve.run(app)
-print("up", flush=True)
-sys.stdin.read()
-serve.shutdown()
-"""
 
 
 def ask(port: int, path: str) -> bytes:
@@ -42,24 +28,8 @@ def ask(port: int, path: str) -> bytes:
     ids=["first screen", "composition"],
 )
 def test_readme_programs_answer(tmp_path: Path, program: str, path: str, answer: bytes) -> None:
-    port = free_port()
-    (tmp_path / "program.py").write_text(program)
-    driver = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(DRIVER.format(port=port))],
-        cwd=tmp_path,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert driver.stdout is not None
-        assert driver.stdout.readline() == "up\n"
+    with serving(tmp_path, program) as port:
         assert ask(port, path).replace(b": ", b":") == answer.replace(b": ", b":")
-        driver.communicate("", timeout=30)
-        assert driver.returncode == 0
-    finally:
-        driver.kill()
-        driver.wait()
 
 
 def test_local_links_of_the_documents_lead_somewhere() -> None:

@@ -182,6 +182,11 @@ class Exchange:
         """The request body, when it is here and nobody has received it yet."""
         return None if self._more else self._body
 
+    def set_body(self, body: bytes) -> None:
+        """The owner has collected the whole request body by itself."""
+        self._body = body
+        self._more = False
+
     def on_data(self, chunk: bytes, end: bool) -> None:
         """More of the request body."""
         if self._chunks is None:

@@ -27,6 +27,7 @@ logger = logging.getLogger("eagleray.proxy")
 
 _JSON: Headers = [(b"content-type", b"application/json")]
 _BUILT_IN = frozenset({"/-/healthz", "/-/routes"})
+_SCHEMA = "/-/schema/"
 _NOT_POPULATED = "Route table is not populated yet."
 _DRAINING = "This node is being drained."
 _FOREVER_S = 1e9
@@ -69,10 +70,10 @@ class ProxyServer:
             request_id_text = new_request_id()
             request_id = request_id_text.encode()
             request.headers.append((b"x-request-id", request_id))
-        route = self._router.matcher.match(path) if path not in _BUILT_IN else None
+        built_in = path.startswith("/-/") and (path in _BUILT_IN or path.startswith(_SCHEMA))
+        route = None if built_in else self._router.matcher.match(path)
         if route is None:
-            self._answer_locally(connection, request, request_id)
-            return None
+            return self._answer_locally(connection, request, request_id)
         root_path = self._root_path
         http = HttpHead(
             request.method,
@@ -104,8 +105,12 @@ class ProxyServer:
 
     # ---- built-in answers ------------------------------------------------------------------------------------
 
-    def _answer_locally(self, connection: HttpConnection, request: Request, request_id: bytes) -> None:
+    def _answer_locally(
+        self, connection: HttpConnection, request: Request, request_id: bytes
+    ) -> Exchange | None:
         path = request.path
+        if path.startswith(_SCHEMA):
+            return self._describe(connection, request, request_id)
         if path in _BUILT_IN:
             reason = self.not_ready()
             if reason:
@@ -115,12 +120,36 @@ class ProxyServer:
             else:
                 routes = {route.prefix: route.app for route in self._router.table.routes}
                 connection.respond(200, _JSON, msgspec.json.encode(routes), request_id)
-            return
+            return None
         client, started_at = connection.client, monotonic()
         text = f"Path '{path}' not found. Ping http://.../-/routes for available routes."
         connection.respond(404, TEXT, text.encode("utf-8", "replace"), request_id)
         if self._access_log is not None:
             self._access_log.add(request.method, "", 404, monotonic() - started_at, client)
+        return None
+
+    def _describe(self, connection: HttpConnection, request: Request, request_id: bytes) -> Exchange | None:
+        """Asks the ingress of an application for its OpenAPI document."""
+        app = request.path.removeprefix(_SCHEMA)
+        route = next((one for one in self._router.table.routes if one.app == app), None)
+        if route is None or not request.complete:
+            status, text = (
+                (404, f"There is no application '{app}' with a route.")
+                if route is None
+                else (400, "No body.")
+            )
+            connection.respond(status, TEXT, text.encode("utf-8", "replace"), request_id)
+            return None
+        path = self._root_path + route.prefix if route.prefix != "/" else self._root_path or "/"
+        # Without a route, so that it is not logged as traffic of the application.
+        head = CallHead(CallKind.DESCRIBE, path, request_id.decode("latin-1"), 0.0, app)
+        request.body = b""
+        exchange = Exchange(self, connection, request, route.deployment, head, request_id)
+        self.ongoing += 1
+        if self._request_timeout_s > 0:
+            exchange.set_timeout(self._request_timeout_s)
+        self._router.submit(exchange)
+        return exchange
 
     def not_ready(self) -> str:
         """Why clients should go elsewhere; empty when they should not."""
@@ -136,7 +165,7 @@ class ProxyServer:
     ) -> None:
         """An exchange has answered its client."""
         self.ongoing -= 1
-        if self._access_log is not None:
+        if self._access_log is not None and route:
             self._access_log.add(method, route, status, monotonic() - started_at, client)
 
     def report_bad_response(self, head: CallHead, error: BadResponseError) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -18,8 +19,11 @@ from eagleray.base.errors import EaglerayError
 from eagleray.base.threads import run_in_new_thread
 from eagleray.http.asgi import ASGIApp, Lifespan
 from eagleray.replica.errors import trimmed_text
+from eagleray.replica.typed import TypedEntry, UnusableAnnotation, describe, typed_entry
 from eagleray.serve.batching import batcher_of
 from eagleray.serve.ingress import build_app
+
+logger = logging.getLogger("ray.serve")
 
 CALL = "__call__"
 
@@ -27,7 +31,7 @@ CALL = "__call__"
 class Method:
     """A callable with all that a call must know of it. Neither `is_async` nor `in_thread`: it is called on the loop."""
 
-    __slots__ = ("function", "in_thread", "is_async", "name", "takes_arguments")
+    __slots__ = ("function", "in_thread", "is_async", "name", "takes_arguments", "typed")
 
     def __init__(self, name: str, function: Callable[..., Any], threads: bool) -> None:
         code = _code_of(function)
@@ -36,6 +40,8 @@ class Method:
         self.is_async = inspect.iscoroutinefunction(code)
         self.in_thread = threads and not self.is_async and not inspect.isasyncgenfunction(code)
         self.takes_arguments = _takes_arguments(function)
+        self.typed: TypedEntry | None = None
+        """What `function` is then: it decodes the request by the annotations."""
 
 
 def _code_of(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,6 +75,7 @@ class UserCode:
         self.lifespan: Lifespan | None = None
         self.instance: Any = None
         self.on_made: Callable[[Any], object] = _nothing
+        self._typed: tuple[Callable[..., Any], TypedEntry | None] | None = None
         self._target = target
         self._threads = threads
         self._is_class = inspect.isclass(target)
@@ -95,6 +102,38 @@ class UserCode:
             if any(name in vars(base) for base in type(self.instance).__mro__):
                 return Method(name, getattr(self.instance, name), self._threads)
         return None
+
+    def _http_entry(self) -> Method | None:
+        """The entry as HTTP requests call it. Calls by handle bring Python values, so for them it is another."""
+        method = self._entry()
+        if method is not None:
+            if self._typed is None or self._typed[0] != method.function:
+                self._typed = method.function, self._read_annotations(method.function)
+            method.typed = self._typed[1]
+            method.function = method.typed or method.function
+        return method
+
+    def _read_annotations(self, function: Callable[..., Any]) -> TypedEntry | None:
+        try:
+            return typed_entry(function, batched=batcher_of(function) is not None)
+        except UnusableAnnotation as problem:
+            logger.warning(
+                "Deployment '%s' gets Starlette's request instead of typed arguments: %s. Import the type where the "
+                "class is defined, or annotate the parameter as starlette.requests.Request.",
+                self.name,
+                problem,
+            )
+            return None
+
+    def describe(self, path: str) -> dict[str, Any] | None:
+        """The OpenAPI document of the deployment at `path`; None for an ASGI application that has none."""
+        if self.app is not None:
+            openapi = getattr(self.app, "openapi", None)  # FastAPI's
+            return dict(openapi()) if callable(openapi) else None
+        if self._typed is None:
+            return describe(self.name, "", path, None, None)
+        function, typed = self._typed
+        return describe(self.name, inspect.getdoc(self._target) or "", path, typed, function)
 
     def _named(self, name: str) -> Method | None:
         if not self._is_class or name.startswith("__"):
@@ -134,7 +173,7 @@ class UserCode:
                 self.lifespan = Lifespan(self.app)
                 await self.lifespan.startup()
             else:
-                self.entry = self._entry()
+                self.entry = self._http_entry()
             if user_config is not None or self.wants_rank:
                 await self._reconfigure(user_config, rank)
         except BaseException as error:  # see the module's docstring
@@ -183,7 +222,7 @@ class UserCode:
         # `reconfigure` may have put other callables in place of methods.
         self.known.clear()
         if self.app is None:
-            self.entry = self._entry()
+            self.entry = self._http_entry()
 
     async def check_health(self) -> str:
         """Runs the user's `check_health`, if there is one. Returns why the replica is unhealthy, or ""."""

@@ -166,4 +166,5 @@ _RULES: dict[type, Callable[[Any], Any]] = {
     SecretStr: str,
     SecretBytes: str,
     BaseException: str,
+    msgspec.Struct: lambda value: msgspec.to_builtins(value, enc_hook=jsonable),
 }

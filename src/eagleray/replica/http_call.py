@@ -1,4 +1,4 @@
-"""An HTTP request in the replica: a Starlette `Request` in and any value out, or an ASGI application.
+"""An HTTP request in the replica: a Starlette `Request` or typed arguments in, any value out, or an ASGI application.
 
 The common case, an `async def` that returns text, bytes or JSON, costs one task and no ASGI message. Everything that
 escapes user code becomes an answer: Ray Serve's texts, no traceback for the client, the traceback in the log.
@@ -19,8 +19,9 @@ from starlette.responses import Response
 from eagleray.base.errors import BackPressureError, DeploymentUnavailableError, EaglerayError
 from eagleray.http.asgi import Exchange, make_scope
 from eagleray.replica.call import Call, Floor
-from eagleray.replica.encode import TEXT, encode_result
+from eagleray.replica.encode import JSON, TEXT, encode_result
 from eagleray.replica.errors import trimmed
+from eagleray.replica.typed import RequestRefused
 from eagleray.serve.context import _serve_request_context
 from eagleray.wire.messages import Headers
 from eagleray.wire.streams import Incoming
@@ -28,6 +29,8 @@ from eagleray.wire.streams import Incoming
 logger = logging.getLogger("ray.serve")
 
 _INTERNAL_ERROR = b"Internal Server Error"
+_NO_LIMIT = 1 << 62
+"""The proxy's limit is in force before a body comes here."""
 
 
 class HttpCall(Call):
@@ -45,8 +48,26 @@ class HttpCall(Call):
         """Hands the request to user code."""
         incoming = self.incoming
         if not incoming.ended:
+            entry = self.floor.user.entry
+            if entry is not None and entry.typed is not None:
+                incoming.on_cancel = self._on_cancel_early
+                incoming.collect(_NO_LIMIT, self._on_body)
+                return
             incoming.on_data = self.exchange.on_data
             incoming.accept()
+        self._start()
+
+    def _on_cancel_early(self) -> None:
+        self.cancelled = True
+        self._fail("cancelled", "", b"")
+
+    def _on_body(self, body: bytes) -> None:
+        """The whole body of a typed request is here."""
+        self.incoming.on_cancel = self.on_cancel
+        self.exchange.set_body(body)
+        self._start()
+
+    def _start(self) -> None:
         floor = self.floor
         entry = floor.user.entry
         if entry is not None and entry.in_thread and floor.user.app is None:
@@ -188,7 +209,9 @@ class HttpCall(Call):
 
 
 def _refusal(error: BaseException) -> tuple[int, Headers, bytes] | None:
-    """The answer for a child call's error that the user's code lets escape."""
+    """The answer for a request that cannot be decoded, and for a child call's error that user code lets escape."""
+    if type(error) is RequestRefused:
+        return error.status, JSON, error.encode()
     cause = getattr(error, "cause", None)
     for refusal in (cause, error):
         if type(refusal) is DeploymentUnavailableError:

@@ -26,6 +26,7 @@ from eagleray.base.tasks import Tasks
 from eagleray.replica.call import Floor
 from eagleray.replica.callable import UserCode
 from eagleray.replica.capacity import Capacity
+from eagleray.replica.describe_call import DescribeCall
 from eagleray.replica.errors import trimmed_text
 from eagleray.replica.grpc_call import GrpcCall
 from eagleray.replica.http_call import HttpCall
@@ -51,6 +52,7 @@ logger = logging.getLogger("ray.serve")
 
 _HTTP = int(CallKind.HTTP)
 _GRPC = int(CallKind.GRPC)
+_PYTHON = int(CallKind.PYTHON)
 _STOP_S = 0.8
 """Seconds for user code to end at SIGTERM, or after a drain's time is over: node kills after 1 s."""
 
@@ -178,10 +180,12 @@ class Worker:
             incoming.fail(refusal)
         elif incoming.head.kind == _HTTP:
             HttpCall(floor, incoming).begin_work()
+        elif incoming.head.kind == _PYTHON:
+            PythonCall(floor, incoming).begin_work()
         elif incoming.head.kind == _GRPC:
             GrpcCall(floor, incoming).begin_work()
         else:
-            PythonCall(floor, incoming).begin_work()
+            DescribeCall(floor, incoming).begin_work()
 
     # ---- control ---------------------------------------------------------------------------------------------
 

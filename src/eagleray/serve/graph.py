@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from eagleray.base.errors import EaglerayError
+from eagleray.serve.annotations import settle
 from eagleray.serve.deployment import Application, Deployment, building
 from eagleray.serve.handle import DeploymentHandle
 from eagleray.serve.ingress import is_ingress
@@ -149,6 +150,7 @@ class _Builder:
         target = import_target(deployment.func_or_class)
         if target:
             return CodeRef(target=target)
+        settle(deployment.func_or_class)
         return CodeRef(code=self._keep(codec.dump_code(deployment.func_or_class)))
 
     def _keep(self, blob: bytes) -> str:

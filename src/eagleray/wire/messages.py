@@ -29,6 +29,8 @@ class CallKind(IntEnum):
     """`method` is a control-plane method; body and reply body are msgspec structs of `wire.control`."""
     GRPC = 3
     """`method` is the path of an RPC, the body its request as it came (raw). See `GrpcHead` and `GrpcStatus`."""
+    DESCRIBE = 4
+    """Asks an ingress for its OpenAPI document; `method` is the path that it is served at. Answered as HTTP."""
 
 
 class HttpHead(msgspec.Struct, array_like=True, frozen=True, gc=False):

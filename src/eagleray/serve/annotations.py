@@ -1,0 +1,104 @@
+"""Annotations of user code as types, also where they are strings.
+
+Each is resolved by itself, so that one that cannot be, an import under TYPE_CHECKING say, does not hide the others.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import dataclasses
+import functools
+import inspect
+import typing
+from typing import Any
+
+
+class UnusableAnnotation(Exception):
+    """An annotation that cannot be resolved, or that nothing can be decoded to; the message says why."""
+
+
+def resolve(annotation: Any, name: str, function: Any) -> Any:
+    """The annotation of parameter `name` of `function` as a type. Raises UnusableAnnotation."""
+    plain = plain_function(function)
+    closure = _closure_of(plain)
+    members = _members_of(type(getattr(function, "__self__", function)))
+    problem: Exception | None = None
+    # The class body comes last: its methods may have the names of types.
+    for local in (closure, {**members, **closure}):
+        try:
+            return _evaluate(annotation, getattr(plain, "__globals__", {}), local)
+        except (NameError, AttributeError, TypeError, SyntaxError) as error:
+            problem = error
+    raise UnusableAnnotation(f"the annotation {annotation!r} of '{name}' cannot be resolved ({problem})")
+
+
+def settle(func_or_class: Any) -> None:
+    """Replaces strings by types where HTTP requests come in, in code that is about to travel by value.
+
+    Names that only annotations use do not travel with it, so that the other side could not resolve them.
+    """
+    # A dataclass that travels by value would arrive with another object for "no default", which is told by identity.
+    copyreg.pickle(type(dataclasses.MISSING), _reduce_missing)
+    if not inspect.isclass(func_or_class):
+        _settle_function(func_or_class)
+        return
+    for base in func_or_class.__mro__[:-1]:
+        if base.__module__ == func_or_class.__module__:
+            for name in ("__call__", "predict"):
+                if name in vars(base):
+                    _settle_function(vars(base)[name])
+
+
+def _reduce_missing(_: object) -> str:
+    return "MISSING"
+
+
+def _settle_function(function: Any) -> None:
+    plain = plain_function(function)
+    written = getattr(plain, "__annotations__", {})
+    found = {}
+    for name, annotation in written.items():
+        if isinstance(annotation, str) and name != "return":
+            try:
+                found[name] = resolve(annotation, name, plain)
+            except UnusableAnnotation:
+                pass  # the replica will say so
+    if found:
+        plain.__annotations__ = {**written, **found}
+
+
+def plain_function(function: Any) -> Any:
+    """The function with the code: behind partials, decorators, methods and objects that are called."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not inspect.isroutine(function) and not hasattr(function, "__wrapped__"):
+        function = type(function).__call__
+    return inspect.unwrap(getattr(function, "__func__", function))
+
+
+def _evaluate(annotation: Any, names: dict[str, Any], local: dict[str, Any]) -> Any:
+    def holder() -> None:
+        """Carries one annotation into `get_type_hints`, which takes functions only."""
+
+    holder.__annotations__ = {"value": annotation}
+    return typing.get_type_hints(holder, names, local, include_extras=True)["value"]
+
+
+def _closure_of(function: Any) -> dict[str, Any]:
+    """Variables of enclosing functions that `function` uses."""
+    cells = getattr(function, "__closure__", None)
+    found: dict[str, Any] = {}
+    for name, cell in zip(function.__code__.co_freevars, cells, strict=True) if cells else ():
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:
+            pass  # not assigned yet
+    return found
+
+
+def _members_of(owner: type) -> dict[str, Any]:
+    """Names of the class body, where a user may have put the types of its methods."""
+    found: dict[str, Any] = {}
+    for base in reversed(owner.__mro__[:-1]):
+        found.update(vars(base))
+    return found
