@@ -61,10 +61,10 @@ class HttpCall(Call):
         self.cancelled = True
         self._fail("cancelled", "", b"")
 
-    def _on_body(self, body: bytes) -> None:
+    def _on_body(self, body: bytes | bytearray) -> None:
         """The whole body of a typed request is here."""
         self.incoming.on_cancel = self.on_cancel
-        self.exchange.set_body(body)
+        self.exchange.set_body(bytes(body))
         self._start()
 
     def _start(self) -> None:

@@ -15,6 +15,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from tests.integration.replica.replica_process import Call, Replica, replica, until
 
+from eagleray import serve
+
 if TYPE_CHECKING:
     from decimal import Decimal as Missing
 
@@ -167,6 +169,24 @@ def test_what_user_code_raises_is_still_500() -> None:
             assert (call.head.status, call.body) == (500, b"Internal Server Error")
             assert (await r.get(query=b"number=2")).body == b"0.5"
             assert (await r.get(query=b"number=x")).head.status == 422
+
+    asyncio.run(main())
+
+
+class Batched:
+    @serve.batch(max_batch_size=4, batch_wait_timeout_s=5)
+    async def __call__(self, items: list[Item], factors: list[float]) -> list[list[Any]]:
+        assert all(type(item) is Item for item in items)
+        return [[len(items), factor * sum(item.sizes)] for item, factor in zip(items, factors, strict=True)]
+
+
+def test_each_item_of_a_batch_is_decoded_and_a_wrong_one_never_gets_into_it() -> None:
+    async def main() -> None:
+        async with replica(Batched, max_ongoing_requests=10) as r:
+            bodies = [{"items": {"name": str(n), "sizes": [n]}, "factors": 2} for n in range(4)]
+            answers = await asyncio.gather(*(post(r, body) for body in [{"items": {}, "factors": 1}, *bodies]))
+            assert [status for status, _ in answers] == [422, 200, 200, 200, 200]
+            assert [body for _, body in answers[1:]] == [[4, 2.0 * n] for n in range(4)]
 
     asyncio.run(main())
 

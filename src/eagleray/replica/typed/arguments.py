@@ -81,7 +81,7 @@ def typed_entry(function: Callable[..., Any], *, batched: bool = False) -> Typed
         else:
             arguments.append(Argument(parameter, Any))
     positional = [one for one in parameters if one.kind is Parameter.POSITIONAL_ONLY]
-    return TypedEntry(function, arguments, requests, positional)
+    return TypedEntry(function, arguments, requests, positional, batched=batched)
 
 
 class Argument:
@@ -135,9 +135,12 @@ class TypedEntry:
         arguments: list[Argument],
         requests: list[str],
         positional: list[Parameter],
+        *,
+        batched: bool,
     ) -> None:
         raw = [one for one in arguments if one.is_bytes or one.array is not None]
         self.function = function
+        self.batched = batched
         self.arguments = arguments
         self.only = arguments[0] if len(arguments) == 1 else None
         """The parameter that is the whole body."""

@@ -12,7 +12,7 @@ from typing import Any, get_origin
 from pydantic import PydanticUserError, TypeAdapter
 from starlette.responses import Response
 
-from eagleray.replica.typed.annotations import readable, result_of
+from eagleray.replica.typed.annotations import item_of, readable, result_of
 from eagleray.replica.typed.arguments import JSON, Argument, TypedEntry, schema_of
 from eagleray.serve.annotations import UnusableAnnotation
 
@@ -46,7 +46,10 @@ def describe(
 ) -> dict[str, Any]:
     """The document of the deployment at `path`. `entry` is None when `function` takes requests as they are."""
     schemas: dict[str, Any] = {}
-    responses: dict[str, Any] = {"200": {"description": "OK", **_result(function, schemas)}}
+    annotation = Parameter.empty if function is None else result_of(function)
+    if entry is not None and entry.batched:
+        annotation = item_of(annotation)
+    responses: dict[str, Any] = {"200": {"description": "OK", **_result(annotation, schemas)}}
     operation: dict[str, Any] = {"summary": title, "responses": responses}
     if description:
         operation["description"] = description
@@ -117,9 +120,8 @@ def _parameters(
     ]
 
 
-def _result(function: Callable[..., Any] | None, schemas: dict[str, Any]) -> dict[str, Any]:
-    """The content of the answer, as far as the annotation tells."""
-    annotation = Parameter.empty if function is None else result_of(function)
+def _result(annotation: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    """The content of the answer, as far as the annotation of what is returned tells."""
     if annotation in (Parameter.empty, Any, object, None, type(None)) or get_origin(annotation) in _STREAMS:
         return {}
     if annotation in (str, bytes):
