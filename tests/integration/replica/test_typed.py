@@ -184,7 +184,9 @@ def test_each_item_of_a_batch_is_decoded_and_a_wrong_one_never_gets_into_it() ->
     async def main() -> None:
         async with replica(Batched, max_ongoing_requests=10) as r:
             bodies = [{"items": {"name": str(n), "sizes": [n]}, "factors": 2} for n in range(4)]
-            answers = await asyncio.gather(*(post(r, body) for body in [{"items": {}, "factors": 1}, *bodies]))
+            answers = await asyncio.gather(
+                *(post(r, body) for body in [{"items": {}, "factors": 1}, *bodies])
+            )
             assert [status for status, _ in answers] == [422, 200, 200, 200, 200]
             assert [body for _, body in answers[1:]] == [[4, 2.0 * n] for n in range(4)]
 
