@@ -41,6 +41,13 @@ class RequestHandler(Protocol):
         """The client has taken what was written; `writable` is true again."""
 
 
+class Successor(Protocol):
+    """The protocol that a connection speaks after HTTP."""
+
+    def begin(self, transport: asyncio.Transport, early: bytes, *, writable: bool) -> None:
+        """Takes the transport over; `early` was received already. `writable`: the transport's buffer is not full."""
+
+
 class RequestSink(Protocol):
     """Where requests go."""
 
@@ -215,6 +222,22 @@ class HttpConnection(ResponseWriter, asyncio.Protocol):
         if self._reading_paused and self.transport is not None:
             self._reading_paused = False
             self.transport.resume_reading()
+
+    # ---- the end of HTTP -------------------------------------------------------------------------------------
+
+    def switch(self, head: bytes, successor: Successor) -> None:
+        """Answers the present request, an `upgrade`, by `head`, and leaves transport and client to `successor`."""
+        transport = self.transport
+        if transport is None:
+            return
+        self.ensure_reading()
+        early = self._reader.rest
+        self._reader.forget()
+        self._handler = None
+        self.detach()
+        transport.write(head)
+        successor.begin(transport, early, writable=self.writable)
+        self.connections.discard(self)
 
     # ---- once a second ---------------------------------------------------------------------------------------
 

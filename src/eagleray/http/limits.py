@@ -37,6 +37,18 @@ class HttpLimits:
     """A connection without a request is closed after this."""
     drop_underscore_headers: bool = True
     """Header names with `_` are not forwarded: `-` and `_` are the same to CGI-like code behind us."""
+    websocket_max_message_bytes: int = 16 * 1024 * 1024
+    """A client's WebSocket message, decompressed; at most 1 GiB. Beyond: close code 1009."""
+    websocket_compression: bool = True
+    """Whether permessage-deflate is agreed on with clients that offer it."""
+    websocket_open_timeout_s: float = 30.0
+    """From the handshake to the application's accept, waiting for a replica included; beyond: 408. 0: no limit."""
+    websocket_ping_interval_s: float = 20.0
+    """A client that is silent for so long gets a ping. 0: none."""
+    websocket_ping_timeout_s: float = 20.0
+    """A client that stays silent for so long after the ping is gone: close code 1011."""
+    websocket_idle_timeout_s: float | None = None
+    """A WebSocket without a message in either direction for so long is closed with 1001."""
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> HttpLimits:

@@ -20,7 +20,10 @@ from eagleray.http.request import (
     WATCHED,
     HttpRefused,
     Request,
+    asks_for_websocket,
     check_host,
+    check_size,
+    framing_of,
     is_framing_lookalike,
     read_method,
     split_target,
@@ -68,7 +71,7 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self.ready: deque[Request | HttpRefused] = deque()
         self.rest = b""
-        self.broken = False
+        self.broken = self.switching = False  # switching: `rest` is for whoever takes the connection over
         self.stage = IDLE
         self.served = 0
         self.upload: Request | None = None
@@ -90,6 +93,8 @@ class RequestReader:
     def feed(self, data: bytes) -> None:
         """Takes what the client sent; afterwards look at `ready`. What it cannot take yet it keeps in `rest`."""
         if self.broken:
+            if self.switching:
+                self.rest += data
             return
         if self.rest:
             self.rest += data
@@ -107,6 +112,8 @@ class RequestReader:
             step = max(_SLICE_BYTES, self.left) if self.stage == BODY else _SLICE_BYTES
             self._feed(view[position : position + step])
             position += step
+        if self.switching:
+            self.rest += view[position:]
 
     def feed_rest(self) -> None:
         """Goes on with what `feed` could not take."""
@@ -137,7 +144,7 @@ class RequestReader:
 
     def forget(self) -> None:
         """The connection has gone."""
-        self.broken = True
+        self.broken, self.switching = True, False
         self.ready.clear()
         self.parts = []
         self.rest = b""
@@ -149,7 +156,10 @@ class RequestReader:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._decline_upgrade(data, upgrade.args[0])
+            if self.next is not None and asks_for_websocket(self.next):
+                self._stop_before(self.next, bytes(data[upgrade.args[0] :]))
+            else:
+                self._decline_upgrade(data, upgrade.args[0])
             return
         except httptools.HttpParserCallbackError as error:
             refused = error.__context__
@@ -173,23 +183,24 @@ class RequestReader:
             if self._fed > self._limits.max_header_bytes + _SLICE_BYTES:
                 self.refuse(HttpRefused(431, "Request header fields are too large."))
 
+    def _stop_before(self, request: Request, rest: bytes) -> None:
+        """What follows is not HTTP, or, should the request be refused, cannot be trusted to be."""
+        request.upgrade = True
+        request.complete = request.keep_alive = False
+        self.next = None
+        self.stage = IDLE
+        self.broken = self.switching = True
+        self.rest = rest
+        self.ready.append(request)
+
     def _decline_upgrade(self, data: bytes | memoryview, offset: int) -> None:
         """Goes on in HTTP/1.1 although the client would rather not (RFC 9110, 7.8: an upgrade may be ignored).
 
         The parser stops behind such a head and forgets the body, so a new one is told of its framing only.
         """
-        request = self.next
-        head = b"POST / HTTP/1.1\r\n"
-        if request is not None:
-            if b"content-length" in request.known:
-                head += b"content-length: %b\r\n" % request.known[b"content-length"]
-            elif b"transfer-encoding" in request.known:
-                head += b"transfer-encoding: chunked\r\n"
-            if not request.keep_alive:
-                head += b"connection: close\r\n"
         self._parser = httptools.HttpRequestParser(self)
         self._muted = True
-        self._parser.feed_data(head + b"\r\n")
+        self._parser.feed_data(framing_of(self.next))
         self._muted = False
         if len(data) > offset:
             self._feed(bytes(data[offset:]))
@@ -235,7 +246,7 @@ class RequestReader:
         if self._muted:
             return
         if self._fed or len(self._headers) > self._most_unchecked:
-            self._check_size()
+            check_size(self._url, self._headers, self._limits)
         parser, known = self._parser, self._known
         version = parser.get_http_version()
         host = known.get(b"host")
@@ -259,14 +270,6 @@ class RequestReader:
         self.left = 0
         if b"content-length" in known or b"transfer-encoding" in known:
             self._expect_body(known)
-
-    def _check_size(self) -> None:
-        headers, limits = self._headers, self._limits
-        if len(headers) > limits.max_headers:
-            raise HttpRefused(431, "Too many request header fields.")
-        size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in headers)
-        if size > limits.max_header_bytes:
-            raise HttpRefused(431, "Request header fields are too large.")
 
     def _expect_body(self, known: dict[bytes, bytes]) -> None:
         limit = self._limits.max_request_body_bytes

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from eagleray.http.limits import HttpLimits
 from eagleray.wire.messages import Headers
 
 WATCHED = frozenset(
@@ -19,6 +20,7 @@ WATCHED = frozenset(
         b"expect",
         b"host",
         b"transfer-encoding",
+        b"upgrade",
         b"x-request-disconnect-disabled",
         b"x-request-id",
         b"x-request-timeout-seconds",
@@ -51,7 +53,10 @@ class HttpRefused(Exception):
 
 
 class Request(msgspec.Struct, gc=False):
-    """A request whose head is complete. `body` is all of it when `complete`, else the beginning."""
+    """A request whose head is complete. `body` is all of it when `complete`, else the beginning.
+
+    `upgrade`: it asks for a WebSocket; nothing that follows is HTTP unless this is refused and the connection closed.
+    """
 
     method: str
     path: str
@@ -63,6 +68,7 @@ class Request(msgspec.Struct, gc=False):
     known: dict[bytes, bytes]
     body: bytes = b""
     complete: bool = True
+    upgrade: bool = False
 
 
 def read_method(name: bytes) -> str:
@@ -105,6 +111,39 @@ def check_host(value: bytes) -> None:
     """Raises HttpRefused unless `value` has the form of a host with an optional port; empty is allowed (RFC 9112)."""
     if value.translate(None, _HOST_BYTES):
         raise HttpRefused(400, "Bad request: invalid Host header.")
+
+
+def check_size(url: bytes, headers: Headers, limits: HttpLimits) -> None:
+    """Raises HttpRefused for a head over the limits."""
+    if len(headers) > limits.max_headers:
+        raise HttpRefused(431, "Too many request header fields.")
+    if len(url) + sum(len(name) + len(value) + 4 for name, value in headers) > limits.max_header_bytes:
+        raise HttpRefused(431, "Request header fields are too large.")
+
+
+def asks_for_websocket(request: Request) -> bool:
+    """Whether an offer to upgrade is a WebSocket's. Others, and requests with a body, go on in HTTP/1.1."""
+    known = request.known
+    return (
+        request.http11
+        and request.method == "GET"
+        and known.get(b"upgrade", b"").lower() == b"websocket"
+        and b"transfer-encoding" not in known
+        and known.get(b"content-length", b"0") == b"0"
+    )
+
+
+def framing_of(request: Request | None) -> bytes:
+    """A head that tells a parser of the request's body and nothing else."""
+    head = b"POST / HTTP/1.1\r\n"
+    if request is not None:
+        if b"content-length" in request.known:
+            head += b"content-length: %b\r\n" % request.known[b"content-length"]
+        elif b"transfer-encoding" in request.known:
+            head += b"transfer-encoding: chunked\r\n"
+        if not request.keep_alive:
+            head += b"connection: close\r\n"
+    return head + b"\r\n"
 
 
 def is_framing_lookalike(name: bytes) -> bool:

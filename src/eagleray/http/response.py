@@ -34,6 +34,11 @@ _OURS = frozenset(
 )
 """Fields that are hop-by-hop, or that are replaced rather than doubled."""
 
+_HANDSHAKE = frozenset(
+    {b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-key", b"sec-websocket-version"}
+)
+"""Fields of a WebSocket handshake that are not the application's to say."""
+
 _YIELDING = (b"server", b"date")
 """Of these, ours is left out when the application has its own."""
 
@@ -112,6 +117,28 @@ def encode_head(
     if head.count(b"\n") != lines + 1 or head.count(b"\r") != lines + 1 or b"\0" in head:
         raise BadResponseError("a header contains CR, LF or NUL")
     return head, length, chunked, not keep_alive
+
+
+def encode_switch(headers: Headers, fields: Headers, *, common: bytes, request_id: bytes) -> bytes:
+    """The head of a 101 to WebSocket: `fields` are the handshake's own, `headers` the application's.
+
+    Raises BadResponseError for headers that would break the head; those that belong to the handshake are left out.
+    """
+    parts = [b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n", common]
+    parts += [b"%b: %b\r\n" % field for field in fields]
+    for name, value in headers:
+        lowered = name.lower()
+        if lowered in _YIELDING:
+            parts[1] = _without(parts[1], lowered)
+        elif lowered in _OURS or lowered in _HANDSHAKE:
+            continue
+        if b"\r" in name + value or b"\n" in name + value or b"\0" in name + value:
+            raise BadResponseError("a header contains CR, LF or NUL")
+        parts.append(b"%b: %b\r\n" % (name, value))
+    if request_id:
+        parts.append(b"x-request-id: %b\r\n" % request_id)
+    parts.append(b"\r\n")
+    return b"".join(parts)
 
 
 def _is_bodiless(status: int, method: str) -> bool:

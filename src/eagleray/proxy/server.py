@@ -89,6 +89,8 @@ class ProxyServer:
         )
         head = CallHead(CallKind.HTTP, "", request_id_text, 0.0, route.app, route.prefix)
         head.http = http
+        if request.upgrade:
+            return self._begin_websocket(connection, request, route.deployment, head, request_id)
         exchange = Exchange(self, connection, request, route.deployment, head, request_id)
         self.ongoing += 1
         timeout_s = self._request_timeout_s
@@ -96,6 +98,24 @@ class ProxyServer:
             timeout_s = _apply_known(exchange, known, timeout_s)
         if timeout_s > 0:
             exchange.set_timeout(timeout_s)
+        self._router.submit(exchange)
+        return exchange
+
+    def _begin_websocket(
+        self, connection: HttpConnection, request: Request, key: str, head: CallHead, request_id: bytes
+    ) -> Exchange | None:
+        # Imported with the first WebSocket: the library costs a proxy that sees none memory and start-up time.
+        from eagleray.proxy.websocket_exchange import open_websocket
+
+        head.kind = CallKind.WEBSOCKET
+        started_at = monotonic()
+        exchange = open_websocket(self, connection, request, key, head, request_id)
+        if isinstance(exchange, int):
+            if self._access_log is not None:
+                self._access_log.add("WS", head.route, exchange, monotonic() - started_at, connection.client)
+            return None
+        self.ongoing += 1
+        exchange.limit(_apply_known(exchange, request.known, self._request_timeout_s))
         self._router.submit(exchange)
         return exchange
 
@@ -125,7 +145,8 @@ class ProxyServer:
         text = f"Path '{path}' not found. Ping http://.../-/routes for available routes."
         connection.respond(404, TEXT, text.encode("utf-8", "replace"), request_id)
         if self._access_log is not None:
-            self._access_log.add(request.method, "", 404, monotonic() - started_at, client)
+            method = "WS" if request.upgrade else request.method
+            self._access_log.add(method, "", 404, monotonic() - started_at, client)
         return None
 
     def _describe(self, connection: HttpConnection, request: Request, request_id: bytes) -> Exchange | None:

@@ -28,7 +28,7 @@ from eagleray.wire.streams import Incoming
 
 logger = logging.getLogger("ray.serve")
 
-_INTERNAL_ERROR = b"Internal Server Error"
+INTERNAL_ERROR = b"Internal Server Error"
 _NO_LIMIT = 1 << 62
 """The proxy's limit is in force before a body comes here."""
 
@@ -193,7 +193,7 @@ class HttpCall(Call):
         if self.cancelled and not exchange.complete:
             self.fail_cancelled()
             return
-        refusal = None if exchange.begun else _refusal(error)
+        refusal = None if exchange.begun else refusal_of(error)
         if refusal is not None:
             self.answer(*refusal)
             return
@@ -205,10 +205,10 @@ class HttpCall(Call):
         if exchange.begun:
             self.fail("user", f"{type(error).__name__} after the response had begun")
         else:
-            self.answer(500, TEXT, _INTERNAL_ERROR)
+            self.answer(500, TEXT, INTERNAL_ERROR)
 
 
-def _refusal(error: BaseException) -> tuple[int, Headers, bytes] | None:
+def refusal_of(error: BaseException) -> tuple[int, Headers, bytes] | None:
     """The answer for a request that cannot be decoded, and for a child call's error that user code lets escape."""
     if type(error) is RequestRefused:
         return error.status, JSON, error.encode()

@@ -36,6 +36,7 @@ from eagleray.replica.report import Reporter
 from eagleray.replica.slots import Slots
 from eagleray.replica.threads import Threads
 from eagleray.replica.user_loop import UserLoop
+from eagleray.replica.websocket_call import WebSocketCall
 from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.server import Incoming, Server
 from eagleray.rpc.unix import calls_path, listen_unix
@@ -53,6 +54,7 @@ logger = logging.getLogger("ray.serve")
 _HTTP = int(CallKind.HTTP)
 _GRPC = int(CallKind.GRPC)
 _PYTHON = int(CallKind.PYTHON)
+_WEBSOCKET = int(CallKind.WEBSOCKET)
 _STOP_S = 0.8
 """Seconds for user code to end at SIGTERM, or after a drain's time is over: node kills after 1 s."""
 
@@ -184,6 +186,8 @@ class Worker:
             PythonCall(floor, incoming).begin_work()
         elif incoming.head.kind == _GRPC:
             GrpcCall(floor, incoming).begin_work()
+        elif incoming.head.kind == _WEBSOCKET:
+            WebSocketCall(floor, incoming).begin_work()
         else:
             DescribeCall(floor, incoming).begin_work()
 

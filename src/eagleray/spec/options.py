@@ -65,6 +65,12 @@ class HTTPOptions(SpecModel):
     body_grace_s: float | None = Field(default=None, gt=0)
     response_stall_s: float | None = Field(default=None, gt=0)
     drop_underscore_headers: bool | None = None
+    websocket_max_message_bytes: int | None = Field(default=None, ge=1, lt=1 << 30)
+    websocket_compression: bool | None = None
+    websocket_open_timeout_s: float | None = Field(default=None, ge=0)
+    websocket_ping_interval_s: float | None = Field(default=None, ge=0)
+    websocket_ping_timeout_s: float | None = Field(default=None, gt=0)
+    websocket_idle_timeout_s: float | None = Field(default=None, gt=0)
     ssl_keyfile: str | None = None
     ssl_certfile: str | None = None
     ssl_keyfile_password: str | None = None

@@ -31,6 +31,9 @@ class CallKind(IntEnum):
     """`method` is the path of an RPC, the body its request as it came (raw). See `GrpcHead` and `GrpcStatus`."""
     DESCRIBE = 4
     """Asks an ingress for its OpenAPI document; `method` is the path that it is served at. Answered as HTTP."""
+    WEBSOCKET = 5
+    """A WebSocket handshake. A reply with status 101 accepts it: DATA of both directions are then records of
+    `wire.websocket`. Any other reply refuses it, as HTTP."""
 
 
 class HttpHead(msgspec.Struct, array_like=True, frozen=True, gc=False):

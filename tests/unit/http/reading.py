@@ -26,10 +26,10 @@ def read(*pieces: bytes, **limits: float) -> list[Request | HttpRefused]:
     entries: list[Request | HttpRefused] = []
     for piece in pieces:
         reader.feed(piece)
-        while reader.ready or reader.rest:
+        while reader.ready or (reader.rest and not reader.switching):
             while reader.ready:
                 entries.append(reader.ready.popleft())
-            if reader.rest:
+            if reader.rest and not reader.switching:
                 reader.feed_rest()
     return entries
 
