@@ -47,6 +47,14 @@ class Json:
 
 
 @serve.deployment(**OPTIONS)
+class Typed:
+    """What Json does, without a framework."""
+
+    async def __call__(self, flower: Flower) -> Score:
+        return score(flower)
+
+
+@serve.deployment(**OPTIONS)
 class Link:
     """One further deployment of a chain: hands the text on, the last one answers it."""
 
@@ -74,6 +82,10 @@ def noop(arguments: dict[str, str]) -> Any:
 
 def json(arguments: dict[str, str]) -> Any:
     return Json.bind()
+
+
+def typed(arguments: dict[str, str]) -> Any:
+    return Typed.bind()
 
 
 def echo(arguments: dict[str, str]) -> Any:

@@ -6,10 +6,10 @@ from bench.scenarios.base import Scenario
 from bench.scenarios.chain import Chain
 from bench.scenarios.cold import Cold
 from bench.scenarios.handle import Handle
-from bench.scenarios.json import Json
+from bench.scenarios.json import Json, Typed
 from bench.scenarios.noop import Noop
 from bench.scenarios.payload import Payload
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (Noop(), Json(), Chain(), Handle(), Payload(), Cold())
+    scenario.name: scenario for scenario in (Noop(), Json(), Typed(), Chain(), Handle(), Payload(), Cold())
 }

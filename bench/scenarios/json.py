@@ -1,4 +1,7 @@
-"""json: POST of four floats through a FastAPI route with a pydantic body (mosec: its own JSON)."""
+"""json: POST of four floats through a FastAPI route with a pydantic body (mosec: its own JSON).
+
+typed: the same to a plain deployment whose parameter is annotated, beside FastAPI on uvicorn.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,13 @@ class Json:
         Metric("c32_rps", "32 connections", "req/s", True),
     )
 
+    workload = "json"
+
     def seconds(self, system: System, settings: Settings) -> float:
         return system.start_s + 2 * settings.window_s
 
     def measure(self, system: System, settings: Settings) -> dict[str, float]:
-        workload = Workload("json")
+        workload = Workload(self.workload)
         request = system.request(workload, 0)
         with serving(system, workload) as server:
             one, many = (
@@ -30,3 +35,11 @@ class Json:
                 for connections in (1, 32)
             )
         return {"c1_p50_ms": one.p50_ms, "c32_rps": many.rps}
+
+
+class Typed(Json):
+    """The same request without a framework."""
+
+    name = "typed"
+    systems = ("fastapi", "eagleray")
+    workload = "typed"

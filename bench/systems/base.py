@@ -18,7 +18,7 @@ OCTETS = "application/octet-stream"
 
 @dataclass(frozen=True)
 class Workload:
-    """One application: `noop`, `json`, `chain` (of `depth` deployments), `echo`, or `handle` (called by a driver)."""
+    """One application: `noop`, `json`, `typed`, `echo`, `chain` (of `depth` deployments), `handle` (for a driver)."""
 
     name: str
     depth: int = 1
@@ -58,7 +58,7 @@ def executable(environment: str, name: str) -> str:
 
 def http_request(workload: Workload, size: int) -> Request:
     """The request that all but mosec use; uvicorn's apps and the Ray Serve API agree on the paths."""
-    if workload.name == "json":
+    if workload.name in ("json", "typed"):
         return Request("POST", "/score", FLOWER, "application/json")
     if workload.name == "echo":
         return Request("POST", "/echo", b"x" * size, OCTETS)

@@ -37,4 +37,4 @@ class UvicornFastAPI(Uvicorn):
     title = "uvicorn + FastAPI"
     start_s = 1.0
     module = "fastapi_app"
-    workloads = ("noop", "json")
+    workloads = ("noop", "json", "typed")
