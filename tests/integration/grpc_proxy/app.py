@@ -67,6 +67,8 @@ class Echo:
                     requests.cancel()
                 elif request.text == "enough":
                     break
+                elif request.text == "journal":
+                    self.journal.write("joined")
                 else:
                     texts.append(request.text)
         except asyncio.CancelledError:
