@@ -54,8 +54,13 @@ class Echo:
         return Note(text=f"{self.name}: {request.text}", number=len(request.data))
 
     def Count(self, request: Any) -> Iterator[Any]:
-        for number in range(request.number):
-            yield Note(number=number)
+        number = 0
+        try:
+            for number in range(request.number):  # noqa: B007 - told at the end
+                yield Note(number=number, data=request.data)
+        finally:
+            if request.text == "tell":
+                self.journal.write(f"counted to {number}")
         if request.text == "raise":
             raise ValueError("after the last")
 
