@@ -56,7 +56,7 @@ class Echo:
     def Count(self, request: Any) -> Iterator[Any]:
         number = 0
         try:
-            for number in range(request.number):  # noqa: B007 - told at the end
+            for number in range(request.number):
                 yield Note(number=number, data=request.data)
         finally:
             if request.text == "tell":
