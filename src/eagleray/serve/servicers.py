@@ -201,9 +201,8 @@ def _resolve(name: str) -> Deserializer:
 
 
 def _modules_with(attribute: str) -> list[str]:
-    return [
-        name for name, module in tuple(sys.modules.items()) if attribute in getattr(module, "__dict__", {})
-    ]
+    found = [name for name, one in tuple(sys.modules.items()) if attribute in getattr(one, "__dict__", {})]
+    return sorted(found, key=lambda name: not name.endswith("_pb2"))  # others import more than messages
 
 
 def _finds(name: str, deserialize: Deserializer) -> bool:

@@ -52,7 +52,7 @@ def raw(port: int, path: str) -> Any:
     return channel, channel.unary_unary(f"/tests.echo.Echo/{path}")
 
 
-# ---- bad input ------------------------------------------------------------------------------------------------------
+# ---- bad input --------------------------------------------------------------------------------------------
 
 
 def test_bytes_that_are_no_message_are_internal(port: int, only: Any) -> None:
@@ -60,9 +60,7 @@ def test_bytes_that_are_no_message_are_internal(port: int, only: Any) -> None:
     with channel:
         error = failure(lambda: say(b"\xff" * 40, timeout=TIMEOUT_S))
     assert error.code() is Code.INTERNAL
-    assert error.details() == (
-        "Exception deserializing request! 40 bytes are no echo_pb2:Note.FromString."
-    )
+    assert error.details() == ("Exception deserializing request! 40 bytes are no echo_pb2:Note.FromString.")
 
 
 def test_bytes_that_are_no_message_in_a_stream(port: int, only: Any) -> None:
@@ -128,7 +126,7 @@ def test_a_client_that_leaves_in_the_middle_of_a_message(port: int, only: Any) -
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00")
 
 
-# ---- slow readers -----------------------------------------------------------------------------------------------------
+# ---- slow readers -------------------------------------------------------------------------------------------
 
 
 def test_a_client_that_does_not_read_holds_the_generator(only: Any, journal: Journal) -> None:
@@ -145,7 +143,7 @@ def test_a_client_that_does_not_read_holds_the_generator(only: Any, journal: Jou
     assert 19 <= int(line.split()[-1]) < 400
 
 
-# ---- deaths -----------------------------------------------------------------------------------------------------------
+# ---- deaths -------------------------------------------------------------------------------------------------
 
 
 def test_a_replica_that_dies(echo: Any, journal: Journal) -> None:

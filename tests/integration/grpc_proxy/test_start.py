@@ -87,7 +87,9 @@ def test_options_may_be_an_object_and_loopback_is_bound() -> None:
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     (proxy,) = [pid for pid in descendants(os.getpid()) if command_of(pid) == "er:proxy.grpc"]
     listening = [one for one in psutil.Process(proxy).net_connections("tcp") if one.status == "LISTEN"]
-    assert [(one.laddr.ip.removeprefix("::ffff:"), one.laddr.port) for one in listening] == [("127.0.0.1", port)]
+    assert [(one.laddr.ip.removeprefix("::ffff:"), one.laddr.port) for one in listening] == [
+        ("127.0.0.1", port)
+    ]
 
 
 def test_a_port_in_use_is_told_at_the_start() -> None:
@@ -125,7 +127,9 @@ def test_what_is_no_servicer_function_is_refused(path: str, kind: type[Exception
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "grpc_health", None)
-    monkeypatch.setattr("eagleray.serve.servicers.find_spec", lambda name: None if name == "grpc_health" else 1)
+    monkeypatch.setattr(
+        "eagleray.serve.servicers.find_spec", lambda name: None if name == "grpc_health" else 1
+    )
     with pytest.raises(ModuleNotFoundError, match=r"gRPC needs grpc_health.*pip install 'eagleray\[grpc\]'"):
         start(grpc_servicer_functions=[SERVICER])
 
@@ -143,7 +147,7 @@ def test_a_running_instance_keeps_its_options(caplog: pytest.LogCaptureFixture) 
     assert "these gRPC options differ and are ignored: port" in caplog.text
 
 
-# ---- eagleray run -----------------------------------------------------------------------------------------------------
+# ---- eagleray run -------------------------------------------------------------------------------------------
 
 
 def write(home: Path) -> None:

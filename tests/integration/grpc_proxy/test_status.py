@@ -31,7 +31,7 @@ def said(echo: Any, text: str, **options: Any) -> Any:
     return failure(lambda: echo.Say(Note(text=text), timeout=TIMEOUT_S, **options))
 
 
-# ---- statuses of user code ------------------------------------------------------------------------------------------
+# ---- statuses of user code --------------------------------------------------------------------------------
 
 
 def test_an_exception_is_internal_with_its_text(echo: Any) -> None:
@@ -99,7 +99,7 @@ def test_a_stream_may_set_its_code(echo: Any) -> None:
     assert (error.code(), error.details()) == (Code.ABORTED, "in the middle")
 
 
-# ---- metadata --------------------------------------------------------------------------------------------------------
+# ---- metadata ----------------------------------------------------------------------------------------------
 
 
 def test_the_request_id_is_in_the_trailing_metadata(echo: Any) -> None:
@@ -113,9 +113,7 @@ def test_the_request_id_is_in_the_trailing_metadata(echo: Any) -> None:
 
 
 def test_users_set_trailing_metadata(echo: Any) -> None:
-    _, call = echo.Say.with_call(
-        Note(text="trail here"), metadata=[("request_id", "r")], timeout=TIMEOUT_S
-    )
+    _, call = echo.Say.with_call(Note(text="trail here"), metadata=[("request_id", "r")], timeout=TIMEOUT_S)
     assert [tuple(pair) for pair in call.trailing_metadata()] == [
         ("request_id", "r"),
         ("mine", "here"),
@@ -155,7 +153,7 @@ def test_answers_may_be_compressed(echo: Any, text: str) -> None:
     assert [len(answer.text) for answer in answers] == [len(text.split()[0]), 4000]
 
 
-# ---- the end of a call before its answer -----------------------------------------------------------------------------
+# ---- the end of a call before its answer -------------------------------------------------------------------
 
 
 def test_a_cancelled_rpc_cancels_the_method(echo: Any, journal: Journal) -> None:
