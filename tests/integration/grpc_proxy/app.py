@@ -73,12 +73,13 @@ class Echo:
                 elif request.text == "enough":
                     break
                 elif request.text == "journal":
-                    self.journal.write("joined")
+                    self.journal.write("joining")
                 else:
                     texts.append(request.text)
         except asyncio.CancelledError:
             self.journal.write(f"cancelled {requests.is_cancelled()}")
             raise
+        self.journal.write(f"joined {len(texts)}")
         grpc_context.set_trailing_metadata([("exhausted", str(requests.is_exhausted()))])
         return Note(text=",".join(texts), number=len(texts))
 

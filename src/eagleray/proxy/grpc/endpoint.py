@@ -299,6 +299,8 @@ async def _read(upload: Upload, context: Any, end_of_requests: object) -> None:
     while True:
         try:
             message = await context.read()
+            if message is end_of_requests:
+                await _settle_end(context)
         except (
             Exception
         ) as error:  # the RPC is ending, and grpc.aio has many ways to say so; its coroutine hears too
@@ -308,6 +310,17 @@ async def _read(upload: Upload, context: Any, end_of_requests: object) -> None:
             await upload.send(b"", end=True)
             return
         await upload.send(GRPC_MESSAGE + message)
+
+
+async def _settle_end(context: Any) -> None:
+    """Lets a cancel overtake: of one that is on its way grpc.aio first says that the requests have ended.
+
+    An upload that was cut off must never look complete. The core handles the operations of a call in order, so when a
+    second read has ended, a cancel has reached our loop; two turns later it has cancelled the RPC and this task.
+    """
+    await context.read()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
 
 
 async def _stop(reading: asyncio.Task[None]) -> None:
