@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 from eagleray.reconcile.instance import LISTED, Instance
 from eagleray.reconcile.target import PROXY_KEYS, Target
 from eagleray.reconcile.world import Deployment, World
-from eagleray.routing.table import DeploymentEntry, ReplicaEntry, Route, RoutingTable
+from eagleray.routing.table import DeploymentEntry, ReplicaEntry, Route, RouterEntry, RoutingTable
 from eagleray.rpc.unix import calls_path
+from eagleray.spec.router import BY_VALUE, built_in_router
 
 
 def control_address(runtime_dir: str, ref: str) -> str:
@@ -60,6 +64,29 @@ def _entry(
         backpressure_status=target.backpressure_status,
         backpressure_retry_after_s=target.backpressure_retry_after_s,
         is_function=target.is_function,
+        router=_router(target),
+    )
+
+
+def _router(target: Target) -> RouterEntry | None:
+    """None for the common way."""
+    config = target.options.get("request_router_config")
+    if config is None:
+        return None
+    path, kwargs = config["request_router_class"], config["request_router_kwargs"]
+    kind = built_in_router(path)
+    if kind == "power_of_two":
+        return None
+    by_value = path.startswith(BY_VALUE)
+    return RouterEntry(
+        kind=kind,
+        path="" if kind or by_value else path,
+        code=base64.b64decode(path.removeprefix(BY_VALUE)) if by_value else b"",
+        kwargs=json.dumps(kwargs, sort_keys=True),
+        sys_path=() if kind or by_value else target.sys_path,
+        initial_backoff_s=config["initial_backoff_s"],
+        backoff_multiplier=config["backoff_multiplier"],
+        max_backoff_s=config["max_backoff_s"],
     )
 
 

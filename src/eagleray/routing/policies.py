@@ -226,11 +226,22 @@ class ConsistentHash(Policy):
         return self.choose(targets)
 
 
-POWER_OF_TWO, ROUND_ROBIN, CONSISTENT_HASH = "power_of_two", "round_robin", "consistent_hash"
+class LocalityAware(Policy):
+    """Replicas of this node first, then those of this zone. On one machine all replicas are on this node."""
+
+    def __init__(self, node_id: str = "", zone: str = "") -> None:
+        super().__init__()
+        self._node_id, self._zone = node_id, zone
+
+    def choose(self, targets: Sequence[Target]) -> Target | None:
+        return by_locality(targets, self._node_id, self._zone)
+
+
 BUILT_IN: dict[str, Callable[..., Policy]] = {
-    POWER_OF_TWO: Policy,
-    ROUND_ROBIN: RoundRobin,
-    CONSISTENT_HASH: ConsistentHash,
+    "power_of_two": Policy,
+    "round_robin": RoundRobin,
+    "consistent_hash": ConsistentHash,
+    "locality_aware": LocalityAware,
 }
 
 

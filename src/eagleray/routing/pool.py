@@ -27,9 +27,14 @@ from eagleray.wire.messages import ReplicaReport
 class Chooser(Protocol):
     """A way of choosing that takes its time: it gets the waiting calls and has them sent by `Pool.send_waiting`."""
 
+    @property
+    def surplus(self) -> int:
+        """How many calls wait for more than to be chosen for."""
+
     def submitted(self, call: RoutedCall, first: bool) -> None: ...
     def kick(self) -> None: ...
     def update(self) -> None: ...
+    def ended(self, call: RoutedCall, name: str) -> None: ...
     def close(self) -> None: ...
 
 
@@ -91,7 +96,8 @@ class Pool:
             if target is not None:
                 self._send(call, target)
                 return
-        refused = admission.refusal(self.entry, self._surplus(), bool(self.targets))
+        waiting = self.waiting.count if self.chooser is None else self.chooser.surplus
+        refused = admission.refusal(self.entry, waiting, bool(self.targets))
         if refused is not None:
             call.state = DONE
             call.on_failed(refused)
@@ -101,14 +107,6 @@ class Pool:
         self.wake()
         if self.entry is None:
             self._owner.missed(self)
-
-    def _surplus(self) -> int:
-        """How many calls wait for more than to be chosen for."""
-        count = self.waiting.count
-        if count and self.chooser is not None:
-            room = sum(target.max_ongoing - target.in_flight for target in self.targets if target.has_room)
-            return max(0, count - room)
-        return count
 
     def submit_alone(self, call: RoutedCall, post: Callable[..., object]) -> bool:
         """From any thread: sends a small call to an idle replica. False: nothing was done, `submit` it on the loop.
@@ -230,6 +228,12 @@ class Pool:
         for call in self.waiting.clear():
             self.enqueue(call)
 
+    def route_plainly(self) -> None:
+        """The chooser gives up: power of two choices from now on."""
+        self.chooser, self._plain = None, True
+        self._changed()
+        self.wake()
+
     def _changed(self) -> None:
         """Targets, or what is known of them, have changed."""
         targets = self.targets
@@ -237,6 +241,7 @@ class Pool:
             for target in targets:
                 if target.record is None:
                     target.record = self._record(target)
+                target.record.chooser = self.chooser
         self._ejection.keep(t.entry.replica_id for t in targets if t.client is not None)
         self.policy.update(targets)
         if self.chooser is not None:

@@ -15,6 +15,7 @@ from eagleray.wire.messages import USER, ReplicaReport
 
 if TYPE_CHECKING:
     from eagleray.routing.call import RoutedCall
+    from eagleray.routing.pool import Chooser
 
 _RISE, _FALL = 0.1, 0.3
 """Weights of a new latency above and below the average: a replica that has recovered is believed sooner."""
@@ -27,12 +28,14 @@ _RELAYED = frozenset({502, 503, 504})
 class Record:
     """The record of one replica in one router. Belongs to the router's loop, but for `sent`."""
 
-    __slots__ = ("_clock", "_name", "_outliers", "latency_s", "models", "report", "sent_models")
+    __slots__ = ("_clock", "_name", "_outliers", "chooser", "latency_s", "models", "report", "sent_models")
 
     def __init__(self, name: str, outliers: Outliers, clock: Callable[[], float]) -> None:
         self._name = name
         self._outliers = outliers
         self._clock = clock
+        self.chooser: Chooser | None = None
+        """Who else wants to know of ends."""
         self.latency_s = 0.0
         """Moving average; 0 when nothing has been measured."""
         self.report: ReplicaReport | None = None
@@ -81,6 +84,8 @@ class Record:
 
     def ended(self, call: RoutedCall) -> None:
         """The call is not there any more, also when it was refused."""
+        if self.chooser is not None:
+            self.chooser.ended(call, self._name)
         model_id = call.head.multiplexed_model_id
         if model_id:
             left = self.sent_models.get(model_id, 1) - 1

@@ -130,6 +130,11 @@ class Router:
         if router is None:
             return Policy(), None
         try:
+            if not router.kind:
+                # It unpickles, which the controller, for whom this package is the routing table, must not even load.
+                from eagleray.routing.chooser import UserChooser
+
+                return Policy(), UserChooser(pool, router, self._tasks)
             return make_policy(router.kind, json.loads(router.kwargs)), None
         except Exception:  # user code, or its options; requests are worth more than the way they are routed
             logger.exception("The request router of %s cannot be used; power of two choices is.", pool.key)

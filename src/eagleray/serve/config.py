@@ -7,5 +7,13 @@ from eagleray.spec.options import (
     ProxyLocation,
     gRPCOptions,
 )
+from eagleray.spec.router import RequestRouterConfig
 
-__all__ = ["BackpressureConfig", "ControllerOptions", "HTTPOptions", "ProxyLocation", "gRPCOptions"]
+__all__ = [
+    "BackpressureConfig",
+    "ControllerOptions",
+    "HTTPOptions",
+    "ProxyLocation",
+    "RequestRouterConfig",
+    "gRPCOptions",
+]

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, Protocol, Self, TypedDict, Unpack, overload
 from eagleray.base.errors import EaglerayError
 from eagleray.spec.deployment import DeploymentSpec
 from eagleray.spec.options import BackpressureConfig, LoggingConfig
+from eagleray.spec.router import RequestRouterConfig
 
 UserCallable = Callable[..., Any]
 
@@ -37,10 +38,10 @@ class DeploymentOptions(TypedDict, total=False):
     max_constructor_retry_count: int
     rolling_update_percentage: float
     max_surge_percent: int
+    request_router_config: dict[str, Any] | RequestRouterConfig | None
     # Known by name so that they are refused with a reason, not as typing errors (`UNSUPPORTED_OPTIONS`).
     version: str
     autoscaling_config: Any
-    request_router_config: Any
     gang_scheduling_config: Any
     deployment_actors: Any
     placement_group_bundles: Any

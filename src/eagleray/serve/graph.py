@@ -7,6 +7,7 @@ argument blob holds handles only. Code travels as an import path if a replica ca
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import inspect
 import logging
@@ -22,6 +23,7 @@ from eagleray.serve.handle import DeploymentHandle
 from eagleray.serve.ingress import is_ingress
 from eagleray.spec.application import ApplicationSpec, BoundDeployment, CodeRef
 from eagleray.spec.options import LoggingConfig
+from eagleray.spec.router import BY_VALUE
 from eagleray.wire import codec
 from eagleray.wire.unpicklable import SerializationError, find_culprit
 
@@ -116,6 +118,11 @@ class _Builder:
         children: list[str] = []
         init = self._pickle_arguments(application, children)
         spec = deployment.spec
+        router = spec.request_router_config
+        if router is not None and isinstance(router.request_router_class, type):
+            text = _locate_router(router.request_router_class)
+            router = router.model_copy(update={"request_router_class": text})
+            spec = spec.model_copy(update={"request_router_config": router})
         if spec.name != name:
             spec = spec.model_copy(update={"name": name})
         return BoundDeployment(
@@ -172,6 +179,11 @@ def import_target(func_or_class: Any) -> str:
     if isinstance(found, Deployment):
         found = found.func_or_class
     return f"{module_name}:{path}" if found is func_or_class else ""
+
+
+def _locate_router(kind: type) -> str:
+    """A router class as text: its import path, or itself where there is none."""
+    return import_target(kind) or BY_VALUE + base64.b64encode(codec.dump_code(kind)).decode()
 
 
 def user_path() -> list[str]:

@@ -14,12 +14,12 @@ from pydantic import Field, StrictInt, field_validator, model_validator
 
 from eagleray.spec.base import Effect, SpecModel, option
 from eagleray.spec.options import BackpressureConfig, LoggingConfig
+from eagleray.spec.router import RequestRouterConfig
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 UNSUPPORTED_OPTIONS = (
     "autoscaling_config",
-    "request_router_config",
     "gang_scheduling_config",
     "deployment_actors",
     "placement_group_bundles",
@@ -115,6 +115,7 @@ class DeploymentSpec(SpecModel):
     health_check_period_s: float = option(10.0, Effect.NONE, unit="s", gt=0, allow_inf_nan=False)
     health_check_timeout_s: float = option(30.0, Effect.NONE, unit="s", gt=0, allow_inf_nan=False)
     logging_config: LoggingConfig | None = option(None, Effect.RECONFIGURE)
+    request_router_config: RequestRouterConfig | None = option(None, Effect.NONE)
     max_constructor_retry_count: StrictInt = option(20, Effect.NONE, unit="attempts", ge=1)
     rolling_update_percentage: float = option(0.2, Effect.NONE, unit="fraction", gt=0, le=1)
     max_surge_percent: StrictInt = option(0, Effect.NONE, unit="percent", ge=0, le=100)

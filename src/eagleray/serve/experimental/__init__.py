@@ -1,0 +1,1 @@
+"""Modules under the paths where Ray Serve has its further request routers."""

@@ -1,0 +1,5 @@
+"""ConsistentHashRouter under its familiar path; it is defined in `routing.built_in_routers`."""
+
+from eagleray.routing.built_in_routers import ConsistentHashRouter
+
+__all__ = ["ConsistentHashRouter"]
