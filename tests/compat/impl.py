@@ -115,11 +115,11 @@ def prepare() -> None:
 
 
 @contextmanager
-def running(**http_options: Any) -> Iterator[Instance]:
+def running(grpc_options: Any = None, **http_options: Any) -> Iterator[Instance]:
     """An instance from `serve.start` to `serve.shutdown`."""
     prepare()
     port = http_options.setdefault("port", free_port())
-    serve.start(http_options=http_options)
+    serve.start(http_options=http_options, grpc_options=grpc_options)
     try:
         yield Instance(port)
     finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 from eagleray.base.settings import PREFIX, Settings
 from eagleray.http.limits import HttpLimits
 from eagleray.spec.deployment import DeploymentSpec
+from eagleray.spec.options import gRPCOptions
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -35,6 +36,15 @@ Keys of `http_options` (`serve.start(http_options={...})`), beside `host`, `port
 |---|---|---|
 """
 
+GRPC = """
+## Options of gRPC
+
+Keys of `grpc_options` (`serve.start(grpc_options={...})`).
+
+| key | default | meaning |
+|---|---|---|
+"""
+
 OPTIONS = """
 ## Options of a deployment
 
@@ -55,6 +65,10 @@ def render() -> str:
     documented = _field_docs(HttpLimits)
     for item in fields(HttpLimits):
         rows.append(f"| `{item.name}` | `{item.default!r}` | {documented[item.name]} |\n")
+    rows.append(GRPC)
+    for name, field in gRPCOptions.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        rows.append(f"| `{name}` | `{default!r}` | {field.description} |\n")
     rows.append(OPTIONS)
     for name, field in DeploymentSpec.model_fields.items():
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}

@@ -53,11 +53,8 @@ class RpcMethod(Method):
     __slots__ = ("deserialize", "takes_context")
 
     def __init__(self, method: Method, deserialize: Deserializer) -> None:
-        self.name = method.name
-        self.function = method.function
-        self.is_async = method.is_async
-        self.in_thread = method.in_thread
-        self.takes_arguments = method.takes_arguments
+        for known in Method.__slots__:
+            setattr(self, known, getattr(method, known))
         self.deserialize = deserialize
         self.takes_context = _has_parameter(method.function, "grpc_context")
 

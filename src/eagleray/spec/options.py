@@ -110,18 +110,30 @@ class HTTPOptions(SpecModel):
 
 
 class gRPCOptions(SpecModel):  # noqa: N801, RUF100 - Ray Serve's name
-    """How the gRPC proxy listens and whom it serves. Without servicer functions, or with `port=0`, there is none.
+    """How the gRPC proxy listens and whom it serves."""
 
-    `grpc_servicer_functions` are import paths of generated `add_XServicer_to_server` functions; `host=None` is that of
-    the environment, loopback by default; `max_message_bytes` bounds requests and replies.
-    """
-
-    port: int = Field(default=9000, ge=0, le=65535)
-    grpc_servicer_functions: list[str] = Field(default_factory=list)
-    request_timeout_s: float | None = Field(default=None, gt=0)
-    enable_reflection: bool = True
-    host: str | None = None
-    max_message_bytes: int = Field(default=64 * 2**20, ge=1, lt=2**30)
+    port: int = Field(
+        default=9000, ge=0, le=65535, description="Where it listens; 0: there is no gRPC proxy."
+    )
+    grpc_servicer_functions: list[str] = Field(
+        default_factory=list,
+        description="Import paths of generated `add_XServicer_to_server` functions; none: there is no gRPC proxy.",
+    )
+    request_timeout_s: float | None = Field(
+        default=None, gt=0, description="An RPC must have ended by then; beyond: DEADLINE_EXCEEDED."
+    )
+    enable_reflection: bool = Field(
+        default=True, description="Server reflection describes the users' services."
+    )
+    host: str | None = Field(
+        default=None, description="Address it binds; without one `EAGLERAY_GRPC_HOST`, which is loopback."
+    )
+    max_message_bytes: int = Field(
+        default=64 * 2**20,
+        ge=1,
+        lt=2**30,
+        description="A request or reply message; beyond: RESOURCE_EXHAUSTED.",
+    )
 
     @property
     def is_served(self) -> bool:

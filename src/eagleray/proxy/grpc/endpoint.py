@@ -232,9 +232,8 @@ class Endpoint:
             model_id,
             session_id,
             traceparent,
-            None,
-            GrpcHead(self._deserializer, rpc.client_streaming, metadata, context.peer()),
         )
+        head.grpc = GrpcHead(self._deserializer, rpc.client_streaming, metadata, context.peer())
         return route, head, timeout_s
 
     def _submit(self, exchange: RpcExchange, timeout_s: float) -> None:
