@@ -38,6 +38,12 @@ class Settings:
     keep_sessions: int = _setting(10, "Sessions whose state and logs are kept.")
     num_gpus: int = _setting(-1, "Number of GPUs to account for, -1: those that are found.")
     resources: str = _setting("", 'Custom resources of this machine, as JSON such as {"scanner": 2}.')
+    shared_memory_mb: int = _setting(
+        512, "MiB of memory in which a process sends large values; beyond, they go by socket. 0: always."
+    )
+    shared_memory_idle_s: int = _setting(
+        5, "Seconds after which such memory is given back when it is not used."
+    )
     run_sync_in_threadpool: bool = _setting(
         True, "Sync methods run in a thread pool; 0: on the user's event loop."
     )

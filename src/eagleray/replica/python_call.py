@@ -47,6 +47,9 @@ class PythonCall(Call):
 
     def _dispatch(self, body: bytes | bytearray) -> None:
         self.body = body
+        self.incoming.body = (
+            b""  # it may be borrowed memory, to be given back as soon as the arguments have gone
+        )
         self.incoming.on_cancel = self.on_cancel
         method = self.floor.user.known.get(self.incoming.head.method)
         if method is None:
@@ -74,7 +77,7 @@ class PythonCall(Call):
         return codec.dump_value(item)
 
     def _give(self, result: Any) -> None:
-        self.answer(0, NO_HEADERS, codec.dump_value(result))
+        self.answer(0, NO_HEADERS, codec.dump_value(result, self.incoming.take))
 
     # ---- on the loop -----------------------------------------------------------------------------------------
 
@@ -95,6 +98,7 @@ class PythonCall(Call):
             self.body = b""
             method = self.method
             result = method.function(*args, **kwargs)
+            del args, kwargs
             await self._respond(await result if method.is_async or isawaitable(result) else result)
         except (
             BaseException
@@ -227,6 +231,7 @@ class PythonCall(Call):
         )
 
     def _failed(self, error: BaseException) -> None:
+        self.body = b""
         if self.cancelled or isinstance(error, asyncio.CancelledError):
             self.fail_cancelled()
             return

@@ -38,6 +38,7 @@ from eagleray.replica.threads import Threads
 from eagleray.replica.user_loop import UserLoop
 from eagleray.replica.websocket_call import WebSocketCall
 from eagleray.rpc.control import ControlMethods
+from eagleray.rpc.memory import SharedMemory
 from eagleray.rpc.server import Incoming, Server
 from eagleray.rpc.unix import calls_path, listen_unix
 from eagleray.serve import context
@@ -110,6 +111,7 @@ class Worker:
         self._threads = Threads()
         self._drained = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
+        self._memory = self._calls.memory = SharedMemory.for_loop(self._user_loop.loop)
         await self._user_loop.run(self._calls.start(calls))
         self._started = self._tasks.start(self._start(), name="start")
         await self._server.start(listener)
@@ -140,7 +142,7 @@ class Worker:
         launch = self._launch
         loop = self._user_loop.loop
         try:
-            self._runtime = Runtime.for_loop(loop, launch.controller_address)
+            self._runtime = Runtime.for_loop(loop, launch.controller_address, memory=self._memory)
             context.install(self._runtime, self._replica)
             context.process.declare_batcher = self._declare_batcher
             extend_path(launch.sys_path)
@@ -310,6 +312,8 @@ class Worker:
         await self._calls.close()
         if self._runtime is not None:
             await self._runtime.close()
+        if self._memory is not None:
+            self._memory.close()
 
 
 def _set_up_logs(launch: ReplicaLaunch, path: str, level: str) -> None:

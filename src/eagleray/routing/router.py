@@ -19,6 +19,7 @@ from eagleray.routing.pool import Chooser, Pool
 from eagleray.routing.table import RouteMatcher, RouterEntry, RoutingTable
 from eagleray.routing.target import Target
 from eagleray.rpc.client import Client
+from eagleray.rpc.memory import SharedMemory
 
 logger = logging.getLogger("eagleray.routing")
 
@@ -37,17 +38,23 @@ the table on its way, also from a controller that has just died."""
 class Router:
     """Belongs to the loop that it was made on. `eager_ingress` connects to ingress replicas before the first call.
 
-    `shared` lets other threads use `submit_alone`.
+    `shared` lets other threads use `submit_alone`. Large arguments and results go through `memory`.
     """
 
     def __init__(
-        self, connect: Connect = Client.connect, *, eager_ingress: bool = False, shared: bool = False
+        self,
+        connect: Connect = Client.connect,
+        *,
+        eager_ingress: bool = False,
+        shared: bool = False,
+        memory: SharedMemory | None = None,
     ) -> None:
         self.table = RoutingTable()
         self.matcher = RouteMatcher(())
         self._connect = connect
         self._eager_ingress = eager_ingress
         self._shared = shared
+        self._memory = memory
         self._pools: dict[str, Pool] = {}
         self._tasks = Tasks("router")
         self._dialling: set[asyncio.Task[None]] = set()
@@ -164,6 +171,7 @@ class Router:
                     on_limit=target.on_limit,
                     on_report=target.on_report,
                     shared=self._shared,
+                    memory=self._memory,
                     greeted=True,  # node listens for a replica that has died until it has been reaped
                 )
             except (OSError, EaglerayError) as error:

@@ -26,6 +26,7 @@ from eagleray.base.errors import (
     RequestTimeoutError,
 )
 from eagleray.rpc.connection import HANDSHAKE_TIMEOUT_S, Connection, is_same_user, widen
+from eagleray.rpc.memory import SharedMemory
 from eagleray.wire.client_session import ClientSession
 from eagleray.wire.control import Message, decode, encode
 from eagleray.wire.handshake import NONCE_SIZE, Handshake
@@ -72,6 +73,7 @@ class Client:
         on_report: Callable[[ReplicaReport], None] | None = None,
         greeted: bool = False,
         shared: bool = False,
+        memory: SharedMemory | None = None,
     ) -> Client:
         """Connects to `unix:/path` or `tcp:host:port` (which needs the `secret` that the server has).
 
@@ -79,7 +81,8 @@ class Client:
         `on_limit` (with the number of calls that run there at once) and `on_report` when the server says so. Over a
         Unix socket it returns at once, although the server may accept later or never; `greeted` waits until it has
         said HELLO, as over TCP. Raises OSError, or ProtocolError when the peer is not who it should be or ends the
-        connection before. `shared` lets other threads use `call_alone`.
+        connection before. `shared` lets other threads use `call_alone`. Large values go through `memory`, if it is a
+        Unix socket.
         """
         kind, _, rest = address.partition(":")
         if kind == "unix":
@@ -99,6 +102,8 @@ class Client:
         session.on_limit = on_limit
         session.on_report = on_report
         if kind == "unix":
+            if memory is not None:
+                client._connection.share(memory)
             await client._connect_unix(rest, greeted)
         else:
             await client._connect_tcp(rest)

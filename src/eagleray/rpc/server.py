@@ -16,6 +16,7 @@ from typing import Any
 
 from eagleray.base.errors import ConfigError
 from eagleray.rpc.connection import Connection, is_same_user, widen
+from eagleray.rpc.memory import SharedMemory
 from eagleray.wire.handshake import NONCE_SIZE, Handshake
 from eagleray.wire.server_session import ServerSession
 from eagleray.wire.streams import Incoming
@@ -49,6 +50,8 @@ class ServerConnection(Connection):
             if not is_same_user(sock):
                 logger.warning("a process of another user has connected; it is turned away")
                 self._calls.close("the peer belongs to another user")
+            elif self._server.memory is not None:
+                self.share(self._server.memory)
         else:
             self.peer = "tcp:{}:{}".format(*transport.get_extra_info("peername"))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -105,6 +108,8 @@ class Server:
         self._secret = secret
         self._listener: asyncio.AbstractServer | None = None
         self.connections: set[ServerConnection] = set()
+        self.memory: SharedMemory | None = None
+        """What large answers may go through; to be set before `start`, and closed by whoever has made it."""
         self.leaving = False
         self.last_report = b""
         self.closed = False

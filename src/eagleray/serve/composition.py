@@ -81,6 +81,7 @@ class Composition:
             call.body = codec.dump_call(
                 tuple(_valued(value) for value in self._args),
                 {name: _valued(value) for name, value in self._kwargs.items()},
+                call.runtime.take,
             )
         except Exception as error:  # what a user's __reduce__ raises belongs to whoever waits for this call
             call.settle(ERROR, error)

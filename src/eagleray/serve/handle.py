@@ -96,7 +96,7 @@ class DeploymentHandle(Generic[T]):
                 break
         else:
             composed = bool(kwargs) and bool(find_responses((), kwargs))
-        body = b"" if composed else codec.dump_call(args, kwargs)
+        body = b"" if composed else codec.dump_call(args, kwargs, runtime.take)
         call = (StreamCall if stream else HandleCall)(runtime, self._key, head, body, request)
         if composed:
             runtime.post(Composition(call, args, kwargs).begin)

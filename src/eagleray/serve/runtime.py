@@ -22,6 +22,7 @@ from eagleray.routing.subscription import Subscription
 from eagleray.routing.table import RoutingTable
 from eagleray.rpc.bridge import Bridge
 from eagleray.rpc.client import Client
+from eagleray.rpc.memory import SharedMemory
 from eagleray.wire.control import Message
 
 T = TypeVar("T")
@@ -34,18 +35,28 @@ class Runtime:
     """Belongs to `loop`; `post` and `request` may be called from any thread. The maker closes it."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, address: str, name: str, *, shared: bool = False
+        self,
+        loop: asyncio.AbstractEventLoop,
+        address: str,
+        name: str,
+        *,
+        shared: bool = False,
+        memory: SharedMemory | None = None,
     ) -> None:
         """On the thread of `loop` only. The subscription starts with the first call that needs it.
 
-        `shared`: other threads make most of the calls, and may send them by themselves.
+        `shared`: other threads make most of the calls, and may send them by themselves. `memory` is for large values;
+        the runtime closes it.
         """
         self.loop = loop
         self.address = address
         self.thread_id = threading.get_ident()
         self.submit_here: Callable[[RoutedCall], None] = self._submit_first
         self._name = name
-        self._router = Router(shared=shared)
+        self._memory = memory
+        self.take = None if memory is None else memory.take
+        """Gives memory for large arguments, from any thread; see `codec.dump_call`."""
+        self._router = Router(shared=shared, memory=memory)
         self._subscription: Subscription | None = None
         self._watching: asyncio.Task[None] | None = None
         self._bridge = Bridge(loop)
@@ -55,9 +66,15 @@ class Runtime:
         self._closed = False
 
     @classmethod
-    def for_loop(cls, loop: asyncio.AbstractEventLoop, address: str, name: str = "replica") -> Self:
+    def for_loop(
+        cls,
+        loop: asyncio.AbstractEventLoop,
+        address: str,
+        name: str = "replica",
+        memory: SharedMemory | None = None,
+    ) -> Self:
         """A runtime on the caller's own loop; to be called on that loop's thread."""
-        return cls(loop, address, name)
+        return cls(loop, address, name, memory=memory)
 
     # ---- from any thread -------------------------------------------------------------------------------------
 
@@ -175,6 +192,8 @@ class Runtime:
         if self._client is not None:
             self._client.close()
             await self._client.wait_closed()
+        if self._memory is not None:
+            self._memory.close()
         for bridge in self._bridges.values():
             bridge.close()
         self._bridge.close()
@@ -205,7 +224,7 @@ class RuntimeThread:
     async def _serve(
         self, loop: asyncio.AbstractEventLoop, address: str, name: str, started: Future[Runtime]
     ) -> None:
-        runtime = Runtime(loop, address, name, shared=True)
+        runtime = Runtime(loop, address, name, shared=True, memory=SharedMemory.for_loop(loop))
         started.set_result(runtime)
         try:
             await asyncio.wrap_future(self._stop)

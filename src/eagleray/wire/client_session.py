@@ -25,6 +25,7 @@ from eagleray.wire.frames import (
     REPLY,
     REPORT,
     ROOM,
+    SHARED,
     pack_header,
 )
 from eagleray.wire.handshake import Handshake
@@ -37,6 +38,7 @@ from eagleray.wire.messages import (
     decode_report,
     encode_call,
 )
+from eagleray.wire.parts import Shared
 from eagleray.wire.session import NO_LOCK, Lock, Session
 from eagleray.wire.streams import CallHandler, ClientStream
 
@@ -47,6 +49,9 @@ _SMALL = 16 * 1024
 _CALL_END = CALL | END
 _REPLY_END = REPLY | END
 _ERROR_END = ERROR | END
+_NOBODY = CallHandler()
+"""Hears what a stream says after its end. The stream then refers no more to the call that refers to it, so the value
+of a call is freed with the call, and does not wait for the garbage collector: it may lie in memory that is lent."""
 
 
 class ClientSession(Session):
@@ -64,6 +69,11 @@ class ClientSession(Session):
     def call(self, head: CallHead, body: bytes, end: bool, handler: CallHandler) -> ClientStream:
         """Opens a call. Raises ValueError when its head does not fit; the session must not be closed."""
         size = len(body)
+        meta = _CALL_END
+        if type(body) is Shared:
+            flag, body = self.ship(body)
+            meta |= flag
+            size = len(body)
         if end and size > MAX_CHUNK:
             head.size = size
         data = encode_call(head)
@@ -74,11 +84,11 @@ class ClientSession(Session):
         if not end or size > MAX_CHUNK:
             stream.start(data, body, end)
         elif size <= _SMALL:
-            header = pack_header(len(data) + size, stream.id, _CALL_END | len(data) << 8)
+            header = pack_header(len(data) + size, stream.id, meta | len(data) << 8)
             self.out.append(b"".join((header, data, body)))
             self.wake()
         else:
-            self.emit(_CALL_END, stream.id, data, body)
+            self.emit(meta, stream.id, data, body)
         return stream
 
     def open_alone(
@@ -91,7 +101,7 @@ class ClientSession(Session):
         """
         data = encode_call(head)
         size = len(data) + len(body)
-        if self.closed or not self.ready or self.streams or self.out or size > _SMALL:
+        if self.closed or not self.ready or self.streams or self.out or size > _SMALL or type(body) is Shared:
             return None
         stream = self._open(handler)
         return stream, b"".join((pack_header(size, stream.id, _CALL_END | len(data) << 8), data, body))
@@ -125,8 +135,10 @@ class ClientSession(Session):
             stream.closed = True
             if stream.flow is not None:
                 self.blocked.pop(stream_id, None)
+            handler = stream.handler
+            stream.handler = _NOBODY
             try:
-                stream.handler.on_reply(reply, body, True)
+                handler.on_reply(reply, body, True)
             except Exception:
                 logger.exception("on_reply of call %d has failed", stream_id)
         else:
@@ -164,7 +176,9 @@ class ClientSession(Session):
 
     def _on_stream_frame(self, stream: ClientStream, meta: int, head: bytes, body: bytes) -> None:
         kind = meta & KIND_MASK
-        if kind == DATA:
+        if meta == _REPLY_END | SHARED:
+            self._on_frame(_REPLY_END, stream.id, head, self.borrow(body))
+        elif kind == DATA:
             self._on_data(stream, meta, body)
         elif meta == REPLY:
             self._on_reply(stream, head, body)
@@ -214,6 +228,8 @@ class ClientSession(Session):
             self._end(stream)
         if chunk or end:
             self.notify(stream, stream.handler.on_data, chunk, end)
+        if end:
+            stream.handler = _NOBODY
 
     def _end(self, stream: ClientStream) -> None:
         stream.closed = True
@@ -221,8 +237,10 @@ class ClientSession(Session):
         self.blocked.pop(stream.id, None)
 
     def _finish(self, stream: ClientStream, error: ErrorHead, body: bytes) -> None:
+        handler = stream.handler
+        stream.handler = _NOBODY
         try:
-            stream.handler.on_error(error, body)
+            handler.on_error(error, body)
         except Exception:
             logger.exception("on_error of call %d has failed", stream.id)
 

@@ -11,6 +11,7 @@ store or anybody who has not been authenticated.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
@@ -22,6 +23,8 @@ from eagleray.wire.unpicklable import SerializationError, find_culprit
 
 _MIN_SIDE_BUFFER = 64 * 1024
 """Bytes from which a buffer is worth its own entry; below, one memcpy is cheaper."""
+Take = Callable[[int], parts.Memory | None]
+"""Gives memory of so many bytes that the receiver can see too, or None."""
 _MAX_TEXT, _MAX_MESSAGE = 32 * 1024, 4 * 1024
 """Characters of a traceback (its end) and of a message (its beginning); UTF-8 makes at most 4 bytes of each."""
 
@@ -34,10 +37,13 @@ class _UserCodeError(Exception):
         self.error = error
 
 
-def dump_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-    """The body of a PYTHON call. Raises SerializationError, which names the argument that cannot be pickled."""
+def dump_call(args: tuple[Any, ...], kwargs: dict[str, Any], take: Take | None = None) -> bytes:
+    """The body of a PYTHON call. Raises SerializationError, which names the argument that cannot be pickled.
+
+    With `take` a large one is put into memory that it gives, and returned as `parts.Shared`.
+    """
     try:
-        return _dump((args, kwargs))
+        return _dump((args, kwargs), take)
     except _UserCodeError as failed:
         parts = {f"argument {index}": value for index, value in enumerate(args)}
         parts |= {f"argument '{name}'": value for name, value in kwargs.items()}
@@ -50,15 +56,18 @@ def load_call(data: Buffer) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return args, kwargs
 
 
-def dump_value(value: Any) -> bytes:
-    """The body of a reply or one item of a stream. Raises SerializationError, which names what cannot be pickled."""
+def dump_value(value: Any, take: Take | None = None) -> bytes:
+    """The body of a reply or one item of a stream. Raises SerializationError, which names what cannot be pickled.
+
+    `take` is as for `dump_call`.
+    """
     try:
-        return _dump(value)
+        return _dump(value, take)
     except _UserCodeError as failed:
         raise SerializationError(find_culprit({"the result": value}, failed.error)) from failed.error
 
 
-def _dump(value: Any) -> bytes:
+def _dump(value: Any, take: Take | None = None) -> bytes:
     buffers: list[memoryview] = []
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
@@ -84,9 +93,12 @@ def _dump(value: Any) -> bytes:
             stream = cloudpickle.dumps(value, 5, buffer_callback=keep)
         except Exception as error:
             raise _UserCodeError(error) from error
-    if not buffers:
+    if not buffers and (take is None or len(stream) < parts.SHARED_FROM):
         return stream
-    return parts.join([stream, *buffers])
+    pieces: list[Buffer] = [stream, *buffers]
+    if take is not None and (shared := parts.share(pieces, take)) is not None:
+        return shared
+    return parts.join(pieces) if buffers else stream
 
 
 def load_value(data: Buffer, *buffers: Buffer) -> Any:

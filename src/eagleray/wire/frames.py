@@ -14,17 +14,20 @@ from collections.abc import Callable
 
 from eagleray.base.errors import ProtocolError
 
-HELLO, CALL, REPLY, DATA, ERROR, CANCEL, CREDIT, PING, PONG, GOAWAY, ROOM, REPORT = range(12)
+HELLO, CALL, REPLY, DATA, ERROR, CANCEL, CREDIT, PING, PONG, GOAWAY, ROOM, REPORT, MEMORY = range(13)
 KINDS = (
     *("HELLO", "CALL", "REPLY", "DATA", "ERROR", "CANCEL", "CREDIT", "PING", "PONG", "GOAWAY", "ROOM"),
     "REPORT",
+    "MEMORY",
 )
 
 END = 0x80
 """Flag: the last frame of its direction."""
 MORE = 0x40
 """Flag of DATA: the message goes on in the next DATA frame of the stream."""
-KIND_MASK = 0x3F
+SHARED = 0x20
+"""Flag of a whole CALL or REPLY: its body only tells where in shared memory the value is."""
+KIND_MASK = 0x1F
 
 MAX_CHUNK = 256 * 1024
 """Bytes of body in one frame: what uvloop reads at most at a time."""

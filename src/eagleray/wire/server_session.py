@@ -22,6 +22,7 @@ from eagleray.wire.frames import (
     REPLY,
     REPORT,
     ROOM,
+    SHARED,
 )
 from eagleray.wire.handshake import Handshake
 from eagleray.wire.messages import (
@@ -99,6 +100,8 @@ class ServerSession(Session):
             self._on_stream_frame(stream, meta, body)
         elif not stream_id:
             self._on_connection_frame(meta, 0, body)
+        elif meta == _CALL_END | SHARED:
+            self._on_frame(_CALL_END, stream_id, head, self.borrow(body))
         elif meta & KIND_MASK not in (DATA, CREDIT, CANCEL):
             self._on_connection_frame(meta, stream_id, body)
         elif 0 < (stream_id - self._last_id) & MAX_STREAM_ID < _HALF:

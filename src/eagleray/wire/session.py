@@ -26,14 +26,18 @@ from eagleray.wire.frames import (
     KINDS,
     MAX_CHUNK,
     MAX_HEAD,
+    MEMORY,
     PING,
     PONG,
     REPLY,
+    SHARED,
     Buffer,
     Decoder,
     append_frame,
 )
 from eagleray.wire.handshake import MAX_HELLO, Handshake
+from eagleray.wire.leases import Leases, refusal
+from eagleray.wire.parts import Shared, inline
 
 logger = logging.getLogger("eagleray.wire")
 
@@ -64,6 +68,8 @@ class Session:
         self.reason = ""
         self.paused = False
         self.blocked: dict[int, Stream] = {}
+        self.leases: Leases | None = None
+        """Shared memory for large values; None: they go through the connection."""
         self._handshake = handshake
         self.decoder = Decoder(self._on_hello)
         self.decoder.max_head = MAX_HELLO
@@ -89,6 +95,16 @@ class Session:
     def emit_raw(self, frame: bytes) -> None:
         self.out.append(frame)
         self.wake()
+
+    def emit_memory(self, message: bytes) -> None:
+        """A message of `leases`."""
+        if not self.closed:
+            self.emit(MEMORY, 0, b"", message)
+
+    def ship(self, value: Shared) -> tuple[int, bytes]:
+        """How the value goes to this peer: a flag for its frame, and the frame's body."""
+        lent = self.leases.lend(value) if self.leases is not None else None
+        return (0, inline(value)) if lent is None else (SHARED, lent)
 
     def pause(self) -> None:
         """The transport is full: streams wait; unary calls and replies do not."""
@@ -144,12 +160,23 @@ class Session:
         elif meta == PONG and not stream_id and len(body) == 8:
             if self.on_pong is not None:
                 self.on_pong(body)
+        elif meta == MEMORY and not stream_id and self.ready:
+            if self.leases is not None:
+                self.leases.receive(body)
+            else:
+                self.emit_memory(refusal(body))
         else:
             kind = meta & KIND_MASK
             name = KINDS[kind] if kind < len(KINDS) else str(kind)
             raise ProtocolError(
                 f"unexpected frame {name} (flags {meta & ~KIND_MASK:#x}) on stream {stream_id}"
             )
+
+    def borrow(self, body: bytes) -> Shared:
+        """The value of a frame flagged SHARED. Raises ProtocolError."""
+        if self.leases is None:
+            raise ProtocolError("the peer lends memory that it was never allowed to")
+        return self.leases.borrow(body)
 
     def notify(self, stream: Stream, callback: Callable[..., None], *args: Any) -> None:
         """Runs a callback of the call's owner; when it raises, that call is given up and nothing else."""
@@ -169,6 +196,8 @@ class Session:
                 return False
             self.closed = True
         self.reason = reason
+        if self.leases is not None:
+            self.leases.close()
         self.decoder.stop()
         self.blocked.clear()
         self._end_calls()

@@ -15,6 +15,7 @@ import msgspec
 from eagleray.wire.flow import WINDOW, Flow, Stream
 from eagleray.wire.frames import CALL, CANCEL, END, ERROR, MAX_CHUNK, MAX_HEAD, REPLY, Buffer, pack_header
 from eagleray.wire.messages import CallHead, ErrorHead, ReplyHead
+from eagleray.wire.parts import Memory, Shared
 
 if TYPE_CHECKING:
     from eagleray.wire.client_session import ClientSession
@@ -204,11 +205,21 @@ class Incoming(Stream):
 
     # ---- the answer ------------------------------------------------------------------------------------------
 
+    @property
+    def take(self) -> Callable[[int], Memory | None] | None:
+        """Gives memory for a large answer that the caller can see too; None where there is no such thing."""
+        leases = self.connection.leases
+        return None if leases is None else leases.take
+
     def reply(self, head: ReplyHead, body: Buffer = b"", end: bool = True) -> None:
         """Answers. A body over `MAX_CHUNK` is sent in chunks under credit. Does nothing on a call that has ended."""
         if self.closed or self.replied:
             return
         connection = self.connection
+        meta = _REPLY_END
+        if type(body) is Shared:
+            flag, body = connection.ship(body)
+            meta |= flag
         size = len(body)
         if end and size > MAX_CHUNK:
             head.size = size
@@ -221,12 +232,12 @@ class Incoming(Stream):
         if end and size <= _SMALL and self.flow is None:
             self.closed = True
             del connection.streams[self.id]
-            header = pack_header(len(data) + size, self.id, _REPLY_END | len(data) << 8)
+            header = pack_header(len(data) + size, self.id, meta | len(data) << 8)
             connection.emit_raw(b"".join((header, data, body)))
             return
         self.replied = True
         if end and size <= MAX_CHUNK:
-            connection.emit(_REPLY_END, self.id, data, body)
+            connection.emit(meta, self.id, data, body)
             self.sent_end()
             return
         if self.cancelled and size > MAX_CHUNK:
