@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCRIPT = Path(__file__).parent / "apps" / "load.lua"
+MODELS_SCRIPT = SCRIPT.with_name("models.lua")
 REQUEST_TIMEOUT_S = 10
 
 
@@ -24,6 +25,8 @@ class Request:
     path: str = "/"
     body: bytes = b""
     content_type: str = ""
+    models: int = 0
+    """Each request names one of so many models, at random."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,13 @@ def run(port: int, request: Request, connections: int, seconds: float) -> Load:
         command = [
             *(ensure_wrk(), "--threads", "1", "--connections", str(connections), "--latency"),
             *("--duration", f"{max(1, round(seconds + 0.49))}s", "--timeout", f"{REQUEST_TIMEOUT_S}s"),
-            *("--script", str(SCRIPT), f"http://127.0.0.1:{port}{request.path}", "--"),
-            *(request.method, request.content_type or "-", body),
+            *(
+                "--script",
+                str(MODELS_SCRIPT if request.models else SCRIPT),
+                f"http://127.0.0.1:{port}{request.path}",
+                "--",
+            ),
+            *(request.method, request.content_type or "-", body, str(request.models)),
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
     load = parse(done.stdout + done.stderr)

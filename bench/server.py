@@ -126,7 +126,12 @@ def serving(system: System, workload: Workload, size: int = 64) -> Iterator[Serv
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=APPS,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **launch.environment},
+                env={
+                    **os.environ,
+                    "PYTHONUNBUFFERED": "1",
+                    "BENCH_LOADS": str(folder / "loads"),
+                    **launch.environment,
+                },
                 start_new_session=True,
                 pass_fds=[writing] if launch.driver else [],
             )

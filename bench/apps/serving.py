@@ -76,6 +76,12 @@ class Entry:
         return "ok" if self.following is None else await self.following.remote("ok")
 
 
+def multiplex(arguments: dict[str, str]) -> Any:
+    from models import Models  # not there for checkouts without `serve.multiplexed`
+
+    return Models.bind()
+
+
 def noop(arguments: dict[str, str]) -> Any:
     return Noop.bind()
 

@@ -7,9 +7,11 @@ from bench.scenarios.chain import Chain
 from bench.scenarios.cold import Cold
 from bench.scenarios.handle import Handle
 from bench.scenarios.json import Json, Typed
+from bench.scenarios.multiplex import Multiplex
 from bench.scenarios.noop import Noop
 from bench.scenarios.payload import Payload
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (Noop(), Json(), Typed(), Chain(), Handle(), Payload(), Cold())
+    scenario.name: scenario
+    for scenario in (Noop(), Json(), Typed(), Chain(), Handle(), Multiplex(), Payload(), Cold())
 }

@@ -259,7 +259,7 @@ class ModelCache:
             multiplexed_model_id=model_id,
         )
         context.run(_serve_request_context.set, request)
-        context.run(self._loads.start, self._load(model_id), name=f"load {model_id}")
+        self._loads.start(self._load(model_id), name=f"load {model_id}", context=context)
 
     async def _load(self, model_id: str) -> None:
         """A task's root."""
