@@ -48,7 +48,7 @@ format: $(BIN)/.dev
 	$(BIN)/ruff format src tests bench examples
 
 soak: $(BIN)/.dev
-	end=$$(( $$(date +%s) + $(SOAK_S) )); while [ $$(date +%s) -lt $$end ]; do $(BIN)/python -m pytest -q tests/fault || exit 1; done
+	end=$$(( $$(date +%s) + $(SOAK_S) )); while [ $$(date +%s) -lt $$end ]; do SOAK_STREAM_MEGABYTES=10000 $(BIN)/python -m pytest -q tests/fault || exit 1; done
 
 clean:
 	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis

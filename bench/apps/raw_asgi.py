@@ -1,14 +1,24 @@
-"""Bare ASGI: the least that a Python HTTP server can do. `/` answers "ok", `/echo` answers the body."""
+"""Bare ASGI: the least that a Python HTTP server can do. `/` answers "ok", `/echo` the body, `/stream` chunks."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+TYPE = [(b"content-type", b"text/plain")]
 PLAIN = [(b"content-type", b"text/plain"), (b"content-length", b"2")]
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] != "http":
+        return
+    if scope["path"] == "/stream":
+        await send({"type": "http.response.start", "status": 200, "headers": TYPE})
+        for number in range(1000):
+            if number == 1 and scope["query_string"]:
+                await asyncio.sleep(0.005)
+            await send({"type": "http.response.body", "body": b"chunk %03d\n" % number, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
         return
     if scope["path"] != "/echo":
         await send({"type": "http.response.start", "status": 200, "headers": PLAIN})

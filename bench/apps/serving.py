@@ -6,13 +6,15 @@ string arguments that both command lines pass (`depth=2`).
 No `from __future__ import annotations` here: on Ray, FastAPI then takes the body's model for a query parameter.
 """
 
+import asyncio
 import os
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI
 from flower import Flower, Score, score
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 if os.environ.get("SERVE_IMPL") == "ray":
     from ray import serve
@@ -52,6 +54,43 @@ class Typed:
 
     async def __call__(self, flower: Flower) -> Score:
         return score(flower)
+
+
+@serve.deployment(**OPTIONS)
+class Stream:
+    async def chunks(self, pause_s: float = 0.0) -> AsyncIterator[bytes]:
+        for number in range(1000):
+            if number == 1 and pause_s:
+                await asyncio.sleep(pause_s)
+            yield b"chunk %03d\n" % number
+
+    async def __call__(self, request: Request) -> StreamingResponse:
+        pause_s = 0.005 if request.url.query else 0.0
+        return StreamingResponse(self.chunks(pause_s), media_type="text/plain")
+
+
+@serve.deployment(**OPTIONS)
+class Relay:
+    """Hands on the chunks of another deployment."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source.options(stream=True)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        async for chunk in self.source.chunks.remote():
+            yield chunk
+
+    async def __call__(self, request: Request) -> StreamingResponse:
+        return StreamingResponse(self.chunks(), media_type="text/plain")
+
+
+@serve.deployment(**{**OPTIONS, "max_ongoing_requests": 8, "max_queued_requests": 8})
+class Busy:
+    """Has room for 8 requests of 20 ms, and for 8 that wait."""
+
+    async def __call__(self, request: Request) -> str:
+        await asyncio.sleep(0.02)
+        return "ok"
 
 
 @serve.deployment(**OPTIONS)
@@ -105,3 +144,15 @@ def chain(arguments: dict[str, str]) -> Any:
         link = Link.options(name=f"Link{position}")
         following = link.bind() if following is None else link.bind(following)
     return Entry.bind() if following is None else Entry.bind(following)
+
+
+def stream(arguments: dict[str, str]) -> Any:
+    return Stream.bind()
+
+
+def relay(arguments: dict[str, str]) -> Any:
+    return Relay.bind(Stream.bind())
+
+
+def overload(arguments: dict[str, str]) -> Any:
+    return Busy.bind()

@@ -9,9 +9,22 @@ from bench.scenarios.handle import Handle
 from bench.scenarios.json import Json, Typed
 from bench.scenarios.multiplex import Multiplex
 from bench.scenarios.noop import Noop
+from bench.scenarios.overload import Overload
 from bench.scenarios.payload import Payload
+from bench.scenarios.stream import Stream
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for scenario in (Noop(), Json(), Typed(), Chain(), Handle(), Multiplex(), Payload(), Cold())
+    for scenario in (
+        Noop(),
+        Json(),
+        Typed(),
+        Chain(),
+        Handle(),
+        Multiplex(),
+        Payload(),
+        Stream(),
+        Overload(),
+        Cold(),
+    )
 }

@@ -18,7 +18,7 @@ OCTETS = "application/octet-stream"
 
 @dataclass(frozen=True)
 class Workload:
-    """One application: `noop`, `json`, `typed`, `echo`, `chain` (of `depth` deployments), `handle` (for a driver)."""
+    """One application, a builder of apps/serving.py; `handle` is called by a driver, `depth` is of `chain`."""
 
     name: str
     depth: int = 1
@@ -62,4 +62,6 @@ def http_request(workload: Workload, size: int) -> Request:
         return Request("POST", "/score", FLOWER, "application/json")
     if workload.name == "echo":
         return Request("POST", "/echo", b"x" * size, OCTETS)
+    if workload.name in ("stream", "relay"):
+        return Request("GET", "/stream")
     return Request()

@@ -17,7 +17,7 @@ class Uvicorn:
     start_s = 0.6
     ends_orderly = True
     module = "raw_asgi"
-    workloads: tuple[str, ...] = ("noop", "echo")
+    workloads: tuple[str, ...] = ("noop", "echo", "stream")
 
     def launch(self, workload: Workload, port: int, temp_dir: Path) -> Launch | None:
         if workload.name not in self.workloads:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.compat.client import Reply
 from tests.compat.impl import Instance, differs, exceptions, serve
 from tests.compat.world import Gate, Journal, wait_until
 
@@ -107,6 +109,33 @@ def test_a_full_queue_is_back_pressure(instance: Instance, gate: Gate, journal: 
     gate.open()
     assert [response.result(timeout_s=20) for response in [running, *queued]] == ["through"] * 3
     assert app.call() == "through"
+
+
+@differs("queue-limit-per-deployment")
+def test_all_who_wait_count_against_the_limit(instance: Instance, gate: Gate, journal: Journal) -> None:
+    @serve.deployment(max_ongoing_requests=1, max_queued_requests=2)
+    class Model:
+        async def __call__(self, request: Any = None) -> str:
+            journal.write("in")
+            await gate.passed()
+            return "through"
+
+    app = instance.run(Model.bind())
+    running = app.handle.remote()
+    journal.wait_for("in")
+    queued = app.handle.remote()
+    replies: list[Reply] = []
+    threads = [threading.Thread(target=lambda: replies.append(app.get())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(replies) == 1, "the refusal of one of two requests over HTTP")
+    assert (replies[0].status, replies[0].text) == (503, exceptions.BackPressureError(2, 2).message)
+    with pytest.raises(exceptions.BackPressureError):
+        app.handle.remote().result(timeout_s=20)
+    gate.open()
+    for thread in threads:
+        thread.join()
+    assert [running.result(timeout_s=20), queued.result(timeout_s=20), replies[1].text] == ["through"] * 3
 
 
 def test_two_sync_calls_do_not_block_async_ones_or_health_checks(

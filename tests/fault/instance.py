@@ -61,14 +61,14 @@ class Instance:
 
 
 @contextmanager
-def serving(target: str = "tests.fault.served:app") -> Iterator[Instance]:
-    """Runs until the end of the block, then stops it as Ctrl-C does and looks that nothing is left."""
+def serving(target: str = "tests.fault.served:app", folder: str = "") -> Iterator[Instance]:
+    """Runs `target`, found in `folder`, until the end of the block; then stops it as Ctrl-C does: nothing is left."""
     home = tempfile.mkdtemp(prefix="er-")
     directories = {"EAGLERAY_RUNTIME_HOME": f"{home}/run", "EAGLERAY_STATE_HOME": f"{home}/state"}
     driver = subprocess.Popen(
         [sys.executable, "-m", "eagleray.cli", "run", target, "--port", "0"],
         env=os.environ | directories | {"PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
+        cwd=ROOT / folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -14,9 +14,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from eagleray.base.errors import EaglerayError, RequestTimeoutError
 from eagleray.routing.call import RoutedCall
 from eagleray.routing.policies import Policy, make_policy
-from eagleray.routing.pool import Chooser, Pool
+from eagleray.routing.pool import Pool
 from eagleray.routing.table import DeploymentEntry, ReplicaEntry, RouterEntry
 from eagleray.routing.target import Target
+from eagleray.routing.waiting_room import Chooser
 from eagleray.wire.messages import DRAINING, REJECTED, CallHead, CallKind, ErrorHead, ReplicaReport, ReplyHead
 
 MODELS = ("", "", "a", "b", "c")
@@ -102,6 +103,9 @@ class World:
     def after(self, delay_s: float, callback: Callable[[], object]) -> Timer:
         self.timers.append(Timer(self.now + delay_s, callback))
         return self.timers[-1]
+
+    def open_board(self, key: str) -> None:
+        return None
 
     def steer(self, pool: Pool, router: RouterEntry | None) -> tuple[Policy, Chooser | None]:
         return make_policy(router.kind, {}) if router is not None else Policy(), None

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
-from functools import partial
 from typing import Any, Protocol
 
 from eagleray.base.errors import EaglerayError
@@ -36,8 +35,8 @@ class Answer(Protocol):
     def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """The whole response."""
 
-    def begin(self, status: int, headers: Headers) -> Outflow:
-        """The beginning of a response whose body goes through the returned way out."""
+    def begin(self, status: int, headers: Headers, first: bytes) -> Outflow:
+        """The beginning of a response, with its first chunk; the rest goes through the returned way out."""
 
     def finish(self) -> None:
         """The end of a response that was begun."""
@@ -149,14 +148,14 @@ class Exchange:
                 self._complete()
                 self._answer.answer(self._status, self._headers, body)
                 return
-            self._outflow = outflow = self._answer.begin(self._status, self._headers)
-        if body:
+            self._outflow = outflow = self._answer.begin(self._status, self._headers, body)
+        elif body:
             outflow.push(body)
         if not more:
             self._complete()
             self._answer.finish()
-        elif outflow.full:
-            await wait_for_room(outflow)
+        elif outflow.due:
+            await outflow.flow()
 
     def _complete(self) -> None:
         self.complete = True
@@ -200,13 +199,6 @@ class Exchange:
         self.disconnected = True
         if self._waiters:
             self._wake()
-
-
-async def wait_for_room(outflow: Outflow) -> None:
-    """Suspends a producer on the loop until its way out is no longer full."""
-    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    if outflow.wait(partial(_release, future)):
-        await future
 
 
 def _release(future: asyncio.Future[None]) -> None:

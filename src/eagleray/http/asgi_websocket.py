@@ -14,7 +14,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from eagleray.http.asgi import ASGI_VERSION, Answer, Exchange, Message, make_scope, wait_for_room
+from eagleray.http.asgi import ASGI_VERSION, Answer, Exchange, Message, make_scope
 from eagleray.http.outflow import Outflow
 from eagleray.wire.messages import Headers, HttpHead
 from eagleray.wire.streams import Incoming
@@ -162,8 +162,8 @@ class WebSocket:
         elif self.state == OPEN and outflow is not None:
             if kind == "websocket.send":
                 outflow.push(_pack(message))
-                if outflow.full:
-                    await wait_for_room(outflow)
+                if outflow.due:
+                    await outflow.flow()
             elif kind == "websocket.close":
                 self._close(outflow, message)
             else:
@@ -183,7 +183,7 @@ class WebSocket:
             subprotocol = message.get("subprotocol")
             if subprotocol:
                 headers.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
-            self._outflow = self._answer.begin(101, headers)
+            self._outflow = self._answer.begin(101, headers, b"")
             self.state = OPEN
         elif kind == "websocket.close":
             self._answer.answer(403, [], b"")

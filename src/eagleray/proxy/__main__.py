@@ -25,6 +25,7 @@ from eagleray.proxy.server import ProxyServer
 from eagleray.routing import Router, Subscription
 from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.server import Incoming, Server
+from eagleray.rpc.unix import directory_of
 from eagleray.wire.control import Drain, Empty, Health, ProxyLaunch, Ready, decode
 from eagleray.wire.messages import CallKind, ErrorHead
 
@@ -44,7 +45,7 @@ class Proxy:
         self._stopped = asyncio.Event()
         self._serving = asyncio.Event()
         self._error = ""
-        self.router = Router(eager_ingress=True)
+        self.router = Router(eager_ingress=True, directory=directory_of(launch.controller_address))
         self.subscription = Subscription(self.router, launch.controller_address, launch.proxy_id)
         self.connections = Connections(HttpLimits.from_options(options))
         self.server = ProxyServer(

@@ -13,7 +13,7 @@ from contextvars import Context
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
 
-from eagleray.http.outflow import Outflow, Put
+from eagleray.http.outflow import JOINED, Outflow, Put, Turns
 from eagleray.replica.slots import Slots
 from eagleray.replica.threads import Threads
 from eagleray.serve.context import RequestContext, _serve_request_context
@@ -41,6 +41,7 @@ class Floor:
         "slots",
         "stopping",
         "threads",
+        "turns",
         "user",
     )
 
@@ -60,6 +61,7 @@ class Floor:
         self.running: set[Call] = set()
         self.base_context = Context()
         self.stopping = False
+        self.turns = Turns()
 
 
 class Call:
@@ -151,10 +153,14 @@ class Call:
         """The whole answer."""
         self.floor.put(self._answer, status, headers, body)
 
-    def begin(self, status: int, headers: Headers) -> Outflow:
-        """The beginning of an answer that goes on through the returned way out."""
-        self.outflow = outflow = Outflow(self.incoming, self.floor.put)
-        self.floor.put(self._begin, status, headers)
+    def begin(self, status: int, headers: Headers, first: bytes = b"") -> Outflow:
+        """The beginning of an answer that goes on through the returned way out; `first` is its first chunk."""
+        self.outflow = outflow = Outflow(self.incoming, self.floor.put, self.floor.turns)
+        if len(first) <= JOINED:
+            self.floor.put(self._begin, status, headers, first)
+        else:
+            self.floor.put(self._begin, status, headers, b"")
+            outflow.push(first)
         return outflow
 
     def finish(self) -> None:
@@ -187,8 +193,8 @@ class Call:
     def _answer(self, status: int, headers: Headers, body: bytes) -> None:
         self.incoming.reply(ReplyHead(self._leave(), status, headers), body)
 
-    def _begin(self, status: int, headers: Headers) -> None:
-        self.incoming.reply(ReplyHead(self.floor.slots.ongoing, status, headers), b"", False)
+    def _begin(self, status: int, headers: Headers, first: bytes) -> None:
+        self.incoming.reply(ReplyHead(self.floor.slots.ongoing, status, headers), first, False)
 
     def _finish(self) -> None:
         self._leave()

@@ -13,7 +13,7 @@ from inspect import isawaitable
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
-from eagleray.http.asgi import wait_for_room
+from eagleray.http.outflow import Outflow
 from eagleray.replica.call import NO_HEADERS, Call
 from eagleray.replica.callable import Method
 from eagleray.replica.errors import trimmed_text
@@ -120,22 +120,22 @@ class PythonCall(Call):
             raise TypeError(self._not_a_generator(kind))
 
     async def _stream(self, items: AsyncGenerator[Any, None]) -> None:
-        outflow = self.begin(0, NO_HEADERS)
+        outflow = None
         try:
             async for item in items:
-                outflow.push(self._dump(item))
-                if outflow.full:
+                outflow = self._push(outflow, item)
+                if outflow.due:
                     await self._wait_at_yield(outflow, items)
                 if self.cancelled:
                     raise asyncio.CancelledError
         finally:
             await items.aclose()
-        self.finish()
+        self._end_stream(outflow)
 
     async def _wait_at_yield(self, outflow: Any, items: AsyncGenerator[Any, None]) -> None:
         """A cancel that comes while the generator waits for the reader is thrown into it, as at an await."""
         try:
-            await wait_for_room(outflow)
+            await outflow.flow()
         except asyncio.CancelledError as cancel:
             try:
                 await items.athrow(cancel)
@@ -171,17 +171,32 @@ class PythonCall(Call):
             self._failed(error)
 
     def _stream_here(self, items: Generator[Any, None, None]) -> None:
-        outflow = self.begin(0, NO_HEADERS)
+        outflow = None
         room = threading.Semaphore(0)
         try:
             for item in items:
-                outflow.push(self._dump(item))
+                outflow = self._push(outflow, item)
                 while outflow.full and not self.cancelled and outflow.wait(room.release):
                     room.acquire()
                 if self.cancelled:
                     raise asyncio.CancelledError
         finally:
             items.close()
+        self._end_stream(outflow)
+
+    # ---- the items of a stream, from both --------------------------------------------------------------------
+
+    def _push(self, outflow: Outflow | None, item: Any) -> Outflow:
+        """Sends an item; the first one with the beginning of the answer."""
+        data = self._dump(item)
+        if outflow is None:
+            return self.begin(0, NO_HEADERS, data)
+        outflow.push(data)
+        return outflow
+
+    def _end_stream(self, outflow: Outflow | None) -> None:
+        if outflow is None:
+            self.begin(0, NO_HEADERS)
         self.finish()
 
     def _stream_in_thread(self, items: Generator[Any, None, None]) -> None:

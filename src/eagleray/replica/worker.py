@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import socket
+from time import monotonic
 from typing import Any
 
 from eagleray.base import logs
@@ -48,14 +49,17 @@ from eagleray.serve.ingress import docs_path
 from eagleray.serve.multiplex import ModelHost, declares_models
 from eagleray.serve.runtime import Runtime
 from eagleray.wire.control import Drain, Empty, Health, Ready, Reconfigure, ReplicaLaunch, decode
-from eagleray.wire.messages import CallKind
+from eagleray.wire.messages import CallKind, ErrorHead
 
 logger = logging.getLogger("ray.serve")
 
-_HTTP = int(CallKind.HTTP)
-_GRPC = int(CallKind.GRPC)
-_PYTHON = int(CallKind.PYTHON)
-_WEBSOCKET = int(CallKind.WEBSOCKET)
+_CALLS: dict[int, Any] = {
+    CallKind.HTTP: HttpCall,
+    CallKind.GRPC: GrpcCall,
+    CallKind.PYTHON: PythonCall,
+    CallKind.WEBSOCKET: WebSocketCall,
+    CallKind.DESCRIBE: DescribeCall,
+}
 _STOP_S = 0.8
 """Seconds for user code to end at SIGTERM, or after a drain's time is over: node kills after 1 s."""
 
@@ -177,21 +181,19 @@ class Worker:
 
     def _on_call(self, incoming: Incoming) -> None:
         """On the user's loop."""
+        head = incoming.head
+        if head.deadline and head.deadline < monotonic():
+            incoming.fail(
+                ErrorHead("timeout", "The deadline had passed before it began.", self._slots.ongoing)
+            )
+            return
         refusal = self._slots.refusal(incoming.connection)
         floor = self._floor
         if refusal is not None or floor is None:
             assert refusal is not None
             incoming.fail(refusal)
-        elif incoming.head.kind == _HTTP:
-            HttpCall(floor, incoming).begin_work()
-        elif incoming.head.kind == _PYTHON:
-            PythonCall(floor, incoming).begin_work()
-        elif incoming.head.kind == _GRPC:
-            GrpcCall(floor, incoming).begin_work()
-        elif incoming.head.kind == _WEBSOCKET:
-            WebSocketCall(floor, incoming).begin_work()
         else:
-            DescribeCall(floor, incoming).begin_work()
+            _CALLS[head.kind](floor, incoming).begin_work()
 
     # ---- control ---------------------------------------------------------------------------------------------
 

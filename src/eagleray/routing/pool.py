@@ -9,33 +9,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
-from eagleray.base.errors import DeploymentUnavailableError, EaglerayError
-from eagleray.base.ids import DeploymentID
+from eagleray.base.errors import EaglerayError
 from eagleray.routing import admission
-from eagleray.routing.call import DONE, NEW, QUEUED, SENT, RoutedCall
+from eagleray.routing.board import Board
+from eagleray.routing.call import DONE, NEW, SENT, RoutedCall
 from eagleray.routing.ejection import Ejection
 from eagleray.routing.policies import Policy, power_of_two
 from eagleray.routing.record import Record
 from eagleray.routing.table import DeploymentEntry, RouterEntry
 from eagleray.routing.target import Target
-from eagleray.routing.waiting import Patience, Timer, Waiting
+from eagleray.routing.waiting import Patience, Timer
+from eagleray.routing.waiting_room import Chooser, WaitingRoom
 from eagleray.wire.messages import ReplicaReport
-
-
-class Chooser(Protocol):
-    """A way of choosing that takes its time: it gets the waiting calls and has them sent by `Pool.send_waiting`."""
-
-    @property
-    def surplus(self) -> int:
-        """How many calls wait for more than to be chosen for."""
-
-    def submitted(self, call: RoutedCall, first: bool) -> None: ...
-    def kick(self) -> None: ...
-    def update(self) -> None: ...
-    def ended(self, call: RoutedCall, name: str) -> None: ...
-    def close(self) -> None: ...
 
 
 class Owner(Protocol):
@@ -50,30 +38,21 @@ class Owner(Protocol):
     def after(self, delay_s: float, callback: Callable[[], object]) -> Timer:
         """Calls back in so many seconds."""
 
+    def open_board(self, key: str) -> Board | None:
+        """The count of those who wait for the deployment `key` at any router; None when nothing is shared."""
+
     def steer(self, pool: Pool, router: RouterEntry | None) -> tuple[Policy, Chooser | None]:
         """How this pool's replicas are to be chosen."""
 
 
-class Pool:
+class Pool(WaitingRoom):
     """The queue and the targets of one deployment."""
 
     def __init__(self, key: str, owner: Owner, clock: Callable[[], float] = time.monotonic) -> None:
-        self.key = key
-        self.entry: DeploymentEntry | None = None
-        self.targets: list[Target] = []
-        self.waiting = Waiting()
-        self.policy = Policy()
-        self.chooser: Chooser | None = None
-        self.clock = clock
-        self._plain = True
+        super().__init__(key, partial(owner.open_board, key), clock)
         self._owner = owner
         self._patience = Patience(owner.after, clock, self.wake)
         self._ejection = Ejection(key, self.find, owner.after, clock, self.wake)
-
-    @property
-    def queued(self) -> int:
-        """Calls that wait."""
-        return self.waiting.count
 
     @property
     def ongoing(self) -> int:
@@ -96,13 +75,11 @@ class Pool:
             if target is not None:
                 self._send(call, target)
                 return
-        waiting = self.waiting.count if self.chooser is None else self.chooser.surplus
-        refused = admission.refusal(self.entry, waiting, bool(self.targets))
+        refused = admission.unavailable(self.entry, bool(self.targets)) or self._admit(call)
         if refused is not None:
             call.state = DONE
             call.on_failed(refused)
             return
-        self.enqueue(call)
         # Room may exist although others wait: their wake-up is then still to come in this turn of the loop.
         self.wake()
         if self.entry is None:
@@ -134,20 +111,6 @@ class Pool:
                 post(target.release, None)
         return sent
 
-    def enqueue(self, call: RoutedCall, *, first: bool = False) -> None:
-        call.state = QUEUED
-        if not call.since:
-            call.since = self.clock()
-        call.line = "" if self._plain and not call.head.multiplexed_model_id else self.policy.line(call)
-        self.waiting.add(call, first=first)
-        if self.chooser is not None:
-            self.chooser.submitted(call, first)
-
-    def forget(self, call: RoutedCall) -> None:
-        """A waiting call was cancelled."""
-        call.state = DONE
-        self.waiting.forget(call)
-
     def wake(self) -> None:
         """Sends waiting calls, oldest first, while some target has room."""
         waiting = self.waiting
@@ -157,6 +120,8 @@ class Pool:
             return
         while waiting.count and any(target.has_room for target in self.targets):
             for call in waiting.heads():
+                if self._is_late(call):
+                    break
                 target = self._pick(call)
                 if target is not None:
                     waiting.take(call)
@@ -200,6 +165,7 @@ class Pool:
             elif self.queued:
                 self._owner.missed(self)
             return
+        self.limit.update(entry, self.waiting)
         if known is None or known.router != entry.router:
             self._steer(entry.router)
         listed = {replica.replica_id: replica for replica in entry.replicas}
@@ -281,15 +247,6 @@ class Pool:
 
     # ---- the end ---------------------------------------------------------------------------------------------
 
-    def fail_unavailable(self, reason: str = "it failed to deploy") -> None:
-        self.fail_waiting(DeploymentUnavailableError(DeploymentID.parse(self.key), reason))
-
-    def fail_waiting(self, error: EaglerayError) -> None:
-        for call in self.waiting.clear():
-            if call.state == QUEUED:
-                call.state = DONE
-                call.on_failed(error)
-
     def close(self, error: EaglerayError) -> None:
         """Fails what waits and drops all connections."""
         if self.chooser is not None:
@@ -297,6 +254,9 @@ class Pool:
         self._ejection.close()
         self._patience.close()
         self.fail_waiting(error)
+        if self.waiting.board is not None:
+            self.waiting.board.close()
+            self.waiting.board = None
         for target in self.targets:
             target.listed = False
             target.disconnect()

@@ -15,7 +15,7 @@ from eagleray.wire.messages import USER, ReplicaReport
 
 if TYPE_CHECKING:
     from eagleray.routing.call import RoutedCall
-    from eagleray.routing.pool import Chooser
+    from eagleray.routing.waiting_room import Chooser
 
 _RISE, _FALL = 0.1, 0.3
 """Weights of a new latency above and below the average: a replica that has recovered is believed sooner."""

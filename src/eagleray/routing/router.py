@@ -13,11 +13,13 @@ from collections.abc import Awaitable, Callable
 
 from eagleray.base.errors import EaglerayError, NotRunningError
 from eagleray.base.tasks import Tasks
+from eagleray.routing.board import Board, QueueBoard, board_path
 from eagleray.routing.call import RoutedCall
 from eagleray.routing.policies import Policy, make_policy
-from eagleray.routing.pool import Chooser, Pool
+from eagleray.routing.pool import Pool
 from eagleray.routing.table import RouteMatcher, RouterEntry, RoutingTable
 from eagleray.routing.target import Target
+from eagleray.routing.waiting_room import Chooser
 from eagleray.rpc.client import Client
 from eagleray.rpc.memory import SharedMemory
 
@@ -38,7 +40,9 @@ the table on its way, also from a controller that has just died."""
 class Router:
     """Belongs to the loop that it was made on. `eager_ingress` connects to ingress replicas before the first call.
 
-    `shared` lets other threads use `submit_alone`. Large arguments and results go through `memory`.
+    `shared` lets other threads use `submit_alone`. Large arguments and results go through `memory`. In `directory`,
+    the instance's runtime directory, it shares the counts of waiting requests with the other routers of the machine;
+    without, it counts its own.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Router:
         eager_ingress: bool = False,
         shared: bool = False,
         memory: SharedMemory | None = None,
+        directory: str = "",
     ) -> None:
         self.table = RoutingTable()
         self.matcher = RouteMatcher(())
@@ -55,6 +60,7 @@ class Router:
         self._eager_ingress = eager_ingress
         self._shared = shared
         self._memory = memory
+        self._directory = directory
         self._pools: dict[str, Pool] = {}
         self._tasks = Tasks("router")
         self._dialling: set[asyncio.Task[None]] = set()
@@ -118,6 +124,16 @@ class Router:
             await asyncio.wait(set(self._dialling), timeout=timeout_s)
 
     # ---- of pools --------------------------------------------------------------------------------------------
+
+    def open_board(self, key: str) -> Board | None:
+        """The count of those who wait for the deployment at all routers, or None when it cannot be shared."""
+        if not self._directory:
+            return None
+        try:
+            return QueueBoard(board_path(self._directory, key))
+        except OSError as error:
+            logger.warning("the queue of %s is counted in this process only: %s", key, error)
+            return None
 
     def missed(self, pool: Pool) -> None:
         """Calls wait for what the table does not name: for a while only, once there is a table."""

@@ -129,8 +129,10 @@ class Target:
         if load is not None:
             foreign = load - self.in_flight
             self.foreign = foreign if foreign > 0 else 0
-        if self.pool.waiting.count:
-            self.pool.wake()
+        pool = self.pool
+        pool.limit.replies += 1
+        if pool.waiting.count:
+            pool.wake()
         if not self.listed and not self.in_flight:
             self.disconnect()
 

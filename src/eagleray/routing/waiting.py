@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from eagleray.routing.board import Board
 from eagleray.routing.call import QUEUED, RoutedCall
 
 PATIENCE_S = 1.0
@@ -25,12 +26,16 @@ After = Callable[[float, Callable[[], object]], Timer]
 
 
 class Waiting:
-    """`count` is exact. A call that leaves from the middle stays in its line until it comes to the head."""
+    """`count` is exact. A call that leaves from the middle stays in its line until it comes to the head.
 
-    __slots__ = ("_lines", "count")
+    `board`, where there is one, shares the count with other routers.
+    """
+
+    __slots__ = ("_lines", "board", "count")
 
     def __init__(self) -> None:
         self.count = 0
+        self.board: Board | None = None
         self._lines: dict[str, deque[RoutedCall]] = {}
 
     def __iter__(self) -> Iterator[RoutedCall]:
@@ -53,7 +58,22 @@ class Waiting:
             line.appendleft(call)
         else:
             line.append(call)
-        self.count += 1
+        self._counted(1)
+
+    def _counted(self, delta: int) -> None:
+        self.count += delta
+        if self.board is not None:
+            self.board.add(delta)
+
+    def share(self, board: Board) -> None:
+        """From now on those who wait here are counted on `board` too."""
+        self.board = board
+        board.add(self.count)
+
+    def undo(self, call: RoutedCall) -> None:
+        """`call`, which was the last to be added, goes."""
+        self._lines[call.line].pop()
+        self._counted(-1)
 
     def heads(self) -> list[RoutedCall]:
         """The first of each line, the one that has waited longest first."""
@@ -72,17 +92,17 @@ class Waiting:
     def take(self, head: RoutedCall) -> None:
         """`head`, the first of its line, goes."""
         self._lines[head.line].popleft()
-        self.count -= 1
+        self._counted(-1)
 
     def pull(self, call: RoutedCall) -> None:
         """`call` goes, wherever it stands."""
         self._lines[call.line].remove(call)
-        self.count -= 1
+        self._counted(-1)
 
     def forget(self, call: RoutedCall) -> None:
         """`call`, whose state says so already, waits no more; it is passed over later unless the dead outnumber the
         living."""
-        self.count -= 1
+        self._counted(-1)
         line = self._lines.get(call.line)
         if line is not None and len(line) > 2 * self.count + 64:
             self._lines[call.line] = deque(waiting for waiting in line if waiting.state == QUEUED)
@@ -91,7 +111,7 @@ class Waiting:
         """Takes all calls out."""
         calls = list(self)
         self._lines.clear()
-        self.count = 0
+        self._counted(-self.count)
         return calls
 
 

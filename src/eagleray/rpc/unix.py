@@ -43,3 +43,9 @@ def unlink_socket(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         pass
+
+
+def directory_of(address: str) -> str:
+    """The folder of a `unix:` address's socket, or "" for other addresses."""
+    kind, _, path = address.partition(":")
+    return path.rpartition("/")[0] if kind == "unix" else ""

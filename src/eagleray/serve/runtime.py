@@ -23,6 +23,7 @@ from eagleray.routing.table import RoutingTable
 from eagleray.rpc.bridge import Bridge
 from eagleray.rpc.client import Client
 from eagleray.rpc.memory import SharedMemory
+from eagleray.rpc.unix import directory_of
 from eagleray.wire.control import Message
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class Runtime:
         self._memory = memory
         self.take = None if memory is None else memory.take
         """Gives memory for large arguments, from any thread; see `codec.dump_call`."""
-        self._router = Router(shared=shared, memory=memory)
+        self._router = Router(shared=shared, memory=memory, directory=directory_of(address))
         self._subscription: Subscription | None = None
         self._watching: asyncio.Task[None] | None = None
         self._bridge = Bridge(loop)

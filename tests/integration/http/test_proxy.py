@@ -155,7 +155,7 @@ def test_queue_full_says_when_to_retry(run: Run) -> None:
             await until(lambda: len(s.calls) == 1)
             text = b"Request dropped due to backpressure (num_queued_requests=0, max_queued_requests=0)."
             options = {"max_ongoing": 1, "max_queued": 0}
-            assert await refusal_of(s, **options) == (503, text, [])
+            assert await refusal_of(s, **options) == (503, text, ["1"])
             options |= {"backpressure_status": 429, "backpressure_retry_after_s": 1.2}
             assert await refusal_of(s, **options) == (429, text, ["2"])
             await holder.close()

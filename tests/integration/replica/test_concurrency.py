@@ -6,12 +6,14 @@ import asyncio
 import random
 import threading
 from collections.abc import AsyncIterator, Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
 from tests.integration.replica.replica_process import Call, Replica, replica, until
 
 from eagleray.rpc.client import Client
+from eagleray.wire import codec
 from eagleray.wire.messages import CallHead, CallKind, ErrorHead, HttpHead, ReplyHead
 from eagleray.wire.streams import CallHandler
 
@@ -49,6 +51,24 @@ class Counting:
         sum(range(random.randrange(2000)))
         self.leave()
         return "ok"
+
+
+def test_a_call_whose_deadline_has_passed_is_not_run() -> None:
+    async def main() -> None:
+        async with replica(Counting) as r:
+            head = CallHead(CallKind.PYTHON, request_id="r1", app="app", deadline=monotonic() - 0.001)
+            late = Call()
+            late.stream = r.client.call(head, codec.dump_call((), {}), handler=late)
+            await late.done.wait()
+            assert late.error is not None and late.error.code == "timeout"
+            assert r.ongoing == 0
+            head.deadline = monotonic() + 60
+            early = Call()
+            early.stream = r.client.call(head, codec.dump_call((), {}), handler=early)
+            await early.done.wait()
+            assert early.value() == "ok"
+
+    asyncio.run(main())
 
 
 class Persistent(CallHandler):

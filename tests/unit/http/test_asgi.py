@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from eagleray.http.asgi import Exchange, Lifespan, LifespanError, make_scope
-from eagleray.http.outflow import LIMIT, Outflow
+from eagleray.http.outflow import LIMIT, Outflow, Turns
 from eagleray.wire.frames import CREDIT, MAX_CHUNK
 from eagleray.wire.messages import CallHead, CallKind, Headers, HttpHead, ReplyHead
 from eagleray.wire.streams import Incoming
@@ -47,14 +47,14 @@ class Answers:
         self.whole: tuple[int, Headers, bytes] | None = None
         self.begun: tuple[int, Headers] | None = None
         self.finished = False
-        self.outflow = Outflow(incoming, put)
+        self.outflow = Outflow(incoming, put, Turns())
 
     def answer(self, status: int, headers: Headers, body: bytes) -> None:
         self.whole = (status, headers, body)
 
-    def begin(self, status: int, headers: Headers) -> Outflow:
+    def begin(self, status: int, headers: Headers, first: bytes) -> Outflow:
         self.begun = (status, headers)
-        self.incoming.reply(ReplyHead(status=status, headers=headers), b"", False)
+        self.incoming.reply(ReplyHead(status=status, headers=headers), first, False)
         return self.outflow
 
     def finish(self) -> None:

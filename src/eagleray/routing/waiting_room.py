@@ -1,0 +1,99 @@
+"""The waiting half of a pool: who may wait, in which line, and who has waited for too long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from eagleray.base.errors import DeploymentUnavailableError, EaglerayError, RequestTimeoutError
+from eagleray.base.ids import DeploymentID
+from eagleray.routing import admission
+from eagleray.routing.board import Board
+from eagleray.routing.call import DONE, QUEUED, RoutedCall
+from eagleray.routing.policies import Policy
+from eagleray.routing.table import DeploymentEntry
+from eagleray.routing.target import Target
+from eagleray.routing.waiting import Waiting
+
+
+class Chooser(Protocol):
+    """A way of choosing that takes its time: it gets the waiting calls and has them sent by `Pool.send_waiting`."""
+
+    @property
+    def surplus(self) -> int:
+        """How many calls wait for more than to be chosen for."""
+
+    def submitted(self, call: RoutedCall, first: bool) -> None: ...
+    def kick(self) -> None: ...
+    def update(self) -> None: ...
+    def ended(self, call: RoutedCall, name: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class WaitingRoom:
+    """Base of `Pool`, which chooses who goes where."""
+
+    def __init__(self, key: str, open_board: Callable[[], Board | None], clock: Callable[[], float]) -> None:
+        self.key = key
+        self.entry: DeploymentEntry | None = None
+        self.waiting = Waiting()
+        self.limit = admission.Limit(open_board, clock)
+        self.policy = Policy()
+        self.chooser: Chooser | None = None
+        self.clock = clock
+        self.targets: list[Target] = []
+        self._plain = True
+
+    @property
+    def queued(self) -> int:
+        """Calls that wait."""
+        return self.waiting.count
+
+    def _admit(self, call: RoutedCall) -> EaglerayError | None:
+        """Puts the call at the end of its line, or says why it may not wait."""
+        self._line_up(call, False)
+        entry = self.entry
+        surplus = self.waiting.count if self.chooser is None else self.chooser.surplus + 1
+        refused = None if entry is None else self.limit.refusal(entry, self.waiting, surplus)
+        if refused is not None:
+            self.waiting.undo(call)
+        elif self.chooser is not None:
+            self.chooser.submitted(call, False)
+        return refused
+
+    def enqueue(self, call: RoutedCall, *, first: bool = False) -> None:
+        """Lets a call wait that was admitted before; with `first`, before the others."""
+        self._line_up(call, first)
+        if self.chooser is not None:
+            self.chooser.submitted(call, first)
+
+    def _line_up(self, call: RoutedCall, first: bool) -> None:
+        call.state = QUEUED
+        if not call.since:
+            call.since = self.clock()
+        call.line = "" if self._plain and not call.head.multiplexed_model_id else self.policy.line(call)
+        self.waiting.add(call, first=first)
+
+    def forget(self, call: RoutedCall) -> None:
+        """A waiting call was cancelled."""
+        call.state = DONE
+        self.waiting.forget(call)
+
+    def _is_late(self, call: RoutedCall) -> bool:
+        """Whether the deadline of `call`, a head, has passed; then it is refused before it costs a replica anything."""
+        deadline = call.head.deadline
+        if not deadline or self.clock() < deadline:
+            return False
+        self.waiting.take(call)
+        call.state = DONE
+        call.on_failed(RequestTimeoutError(call.head.request_id))
+        return True
+
+    def fail_unavailable(self, reason: str = "it failed to deploy") -> None:
+        self.fail_waiting(DeploymentUnavailableError(DeploymentID.parse(self.key), reason))
+
+    def fail_waiting(self, error: EaglerayError) -> None:
+        for call in self.waiting.clear():
+            if call.state == QUEUED:
+                call.state = DONE
+                call.on_failed(error)
