@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import random
 import socket
+import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -171,6 +175,10 @@ class Sockets:
     async def die(self) -> None:
         os._exit(1)
 
+    async def ongoing(self) -> int:
+        """Calls under way in this replica, without this one."""
+        return sum(task.get_name() == "call" for task in asyncio.all_tasks()) - 1
+
     async def happened(self) -> list[str]:
         return self.events
 
@@ -178,6 +186,19 @@ class Sockets:
 @serve.deployment
 def plain(request: Any) -> str:
     return "not a socket"
+
+
+only = FastAPI()
+
+
+@serve.deployment(max_ongoing_requests=1)
+@serve.ingress(only)
+class One:
+    @only.websocket("/")
+    async def echo(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+        async for text in websocket.iter_text():
+            await websocket.send_text(text)
 
 
 class Served:
@@ -201,6 +222,11 @@ class Served:
         sock.sendall(opening(path, *extra))
         assert read_head(sock).startswith(b"HTTP/1.1 101 ")
         return sock
+
+
+def urlopen(served: Served, path: str, method: str = "GET") -> Any:
+    request = urllib.request.Request(f"http://127.0.0.1:{served.port}{path}", method=method)
+    return urllib.request.urlopen(request, timeout=DEADLINE_S)
 
 
 def proxy_and_replicas() -> tuple[psutil.Process, list[psutil.Process]]:
@@ -297,8 +323,6 @@ def test_routes_dependencies_subprotocol_headers_state_and_close_code(served: Se
             assert client.subprotocol == "json"
             assert client.response.headers["x-room"] == "7"
             assert client.response.headers["x-request-id"] == "mine"
-            import json
-
             assert json.loads(await client.recv()) == {
                 "room": 7,
                 "user": "sesame",
@@ -421,10 +445,8 @@ def test_a_refused_handshake_ends_the_connection(served: Served) -> None:
 
 
 def test_a_client_that_does_not_read_stops_the_application(served: Served) -> None:
-    import urllib.request
-
     def sent() -> int:
-        with urllib.request.urlopen(f"http://127.0.0.1:{served.port}/app/sent", timeout=DEADLINE_S) as answer:
+        with urlopen(served, "/app/sent") as answer:
             return int(answer.read())
 
     proxy, replicas = proxy_and_replicas()
@@ -444,15 +466,13 @@ def test_a_client_that_does_not_read_stops_the_application(served: Served) -> No
 
 
 def test_an_application_that_does_not_receive_stops_the_client(served: Served) -> None:
-    import urllib.request
-
     sock = served.raw("/app/deaf")
     sock.setblocking(False)
     data = frame(BINARY, bytes(50_000)) * 20
     messages = 20
     accepted = 0
     blocked = 0
-    waiting = __import__("threading").Event()
+    waiting = threading.Event()
     while blocked < 100 and accepted < 100_000_000:
         try:
             accepted += sock.send(data[accepted % len(data) :])
@@ -463,11 +483,99 @@ def test_an_application_that_does_not_receive_stops_the_client(served: Served) -
     assert accepted < 30_000_000
     sock.setblocking(True)
     rest = data[accepted % len(data) :] if accepted % len(data) else b""
-    urllib.request.urlopen(
-        urllib.request.Request(f"http://127.0.0.1:{served.port}/app/open", method="POST"), timeout=DEADLINE_S
-    ).close()
+    urlopen(served, "/app/open", "POST").close()
     sock.sendall(rest + close(1000))
     assert read_frames(sock)[-1][0] == 0x88
     sock.close()
     total = (accepted + len(rest)) // len(data) * messages * 50_000
     served.wait_for_event(f"deaf {total} 1000")
+
+
+def counters(served: Served) -> dict[str, int]:
+    """What proxy and replica hold: all of it must be as before when nothing is under way."""
+    proxy, replicas = proxy_and_replicas()
+    state = {f"fds of {process.pid}": process.num_fds() for process in (proxy, *replicas)}
+    state["ongoing"] = served.handle.ongoing.remote().result(timeout_s=DEADLINE_S)
+    return state
+
+
+def test_a_thousand_clients_that_leave_at_random_leave_nothing_behind(served: Served) -> None:
+    """Abrupt and polite ends at any byte of handshake and frames; every slot is free and every descriptor closed."""
+    dice = random.Random(7)
+    before = counters(served)
+    talk = [
+        opening("/app/echo"),
+        frame(TEXT, b"hello"),
+        frame(BINARY, bytes(100_000)),
+        frame(TEXT, b"half", fin=False),
+        close(1000),
+    ]
+    paths = [
+        "/app/echo",
+        "/app/ticker",
+        "/app/uncaught",
+        "/app/fails",
+        "/app/returns",
+        "/app/rooms/1",
+        "/plain",
+    ]
+
+    async def one() -> None:
+        path = dice.choice(paths)
+        data = b"".join([opening(path), *dice.choices(talk[1:], k=dice.randint(0, 4))])
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        data = data[: dice.randint(1, len(data))]
+        writer.write(data)
+        for _ in range(dice.choice([0, 0, 1, 5, 50])):
+            await asyncio.sleep(0)
+        if b"\r\n\r\n" in data and dice.random() < 0.5:
+            await reader.read(dice.choice([1, 100, 10_000]))
+        if dice.random() < 0.5:
+            writer.transport.abort()
+        writer.close()
+        try:
+            await writer.wait_closed()
+        except ConnectionError:
+            pass
+
+    async def main() -> None:
+        for _ in range(40):
+            await asyncio.gather(*[asyncio.create_task(one(), name="visitor") for _ in range(25)])
+
+    asyncio.run(main())
+    wait_for(lambda: counters(served) == before)
+    assert sum(event.startswith(("disconnect", "ticker")) for event in served.events()) > 50
+
+
+def test_a_slot_is_held_and_the_next_client_waits(served: Served) -> None:
+    serve.run(One.bind(), name="one", route_prefix="/one")
+
+    async def main() -> None:
+        async with connect(served.url("/one/")) as first:
+            second = asyncio.create_task(connect(served.url("/one/")).__aenter__(), name="second")
+            for number in range(50):
+                await first.send(str(number))
+                assert await first.recv() == str(number)
+            assert not second.done()
+        async with await second as client:
+            await client.send("mine")
+            assert await client.recv() == "mine"
+
+    asyncio.run(main())
+    serve.delete("one")
+
+
+def test_the_death_of_a_replica_is_a_1011_and_the_next_one_serves(served: Served) -> None:
+    async def main() -> None:
+        async with connect(served.url("/app/echo")) as client:
+            await client.send("hello")
+            assert await client.recv() == "hello"
+            dying = asyncio.to_thread(served.handle.die.remote().result, timeout_s=DEADLINE_S)
+            assert (await closed(client))[0] == 1011
+            with pytest.raises(Exception, match="died"):
+                await dying
+        async with connect(served.url("/app/echo")) as client:
+            await client.send("again")
+            assert await client.recv() == "again"
+
+    asyncio.run(main())
