@@ -16,6 +16,8 @@ def test_the_program_answers_as_the_page_says(tmp_path: Path) -> None:
     found = re.search(r"\$ curl -N 'localhost:8000(.+)'\n(.+?)```", PAGE, re.DOTALL)
     assert found is not None
     path, answer = found.groups()
-    with serving(tmp_path, program) as port:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as reply:
-            assert reply.read().decode() == answer
+    with (
+        serving(tmp_path, program) as port,
+        urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as reply,
+    ):
+        assert reply.read().decode() == answer
