@@ -88,8 +88,12 @@ class FormerMachine(RuleBasedStateMachine):
             return
         (key,) = {item.key for item in batch.items}
         waiting = self.waiting[key]
-        assert batch.items == waiting[: len(batch.items)], "first in, first out, and nobody who has left"
-        del waiting[: len(batch.items)]
+        if self.learning is None:
+            assert batch.items == waiting[: len(batch.items)], "first in, first out, and nobody who has left"
+        numbers = [item.number for item in batch.items]
+        assert numbers == sorted(numbers)
+        for item in batch.items:
+            waiting.remove(item)
         size = measure(batch.items) if self.measured else len(batch.items)
         assert size <= self.policy.max_size
         if self.learning is not None:
@@ -141,7 +145,8 @@ class FormerMachine(RuleBasedStateMachine):
             self.take_refused()
             if batch is None:
                 break
-            del self.waiting[batch.items[0].key][: len(batch.items)]
+            for item in batch.items:
+                self.waiting[item.key].remove(item)
         assert not any(self.waiting.values())
         assert self.former.waiting == 0
 

@@ -1,8 +1,8 @@
 """Forming batches of waiting items, without I/O and without a clock: time is passed in.
 
 Items wait in groups, and only items of one group may share a batch. A group is first in, first out: an item that does
-not fit any more opens the next batch, and nobody overtakes it. When it is worth waiting for more items, and how many a
-batch takes, is a policy's decision: `FixedPolicy` here, a learning one in `batch_target`.
+not fit any more opens the next batch, and nobody overtakes it. When it is worth waiting for more items, and which of
+those that wait a batch takes, is a policy's decision: `FixedPolicy` here, a learning one in `batch_target`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Policy(Protocol):
     def due(self, oldest: float, count: int, size: float, now: float) -> float:
         """When `count` items of this size, the oldest of which came at `oldest`, should start. Past: at once."""
 
-    def choose(self, items: Sequence[Waiting], size: float, now: float) -> int:
-        """How many of these, which fit into one batch and have this size together, should be in it; at least 1."""
+    def choose(self, items: Sequence[Waiting], most: int, each: float, now: float) -> Sequence[int]:
+        """Which of these should be in the next batch: between 1 and `most` rising indices. `each`: an item's size."""
 
 
 class FixedPolicy:
@@ -52,8 +52,8 @@ class FixedPolicy:
     def due(self, oldest: float, count: int, size: float, now: float) -> float:
         return oldest + self.wait_s
 
-    def choose(self, items: Sequence[Waiting], size: float, now: float) -> int:
-        return len(items)
+    def choose(self, items: Sequence[Waiting], most: int, each: float, now: float) -> Sequence[int]:
+        return range(most)
 
 
 class Batch(Generic[I]):
@@ -171,28 +171,32 @@ class Former(Generic[I]):
         return self.policy.due(arrived, count, count, now)
 
     def _cut(self, key: Hashable, now: float) -> Batch[I] | None:
-        """Takes the front of a group; None when all of it turns out to be gone."""
+        """Takes a batch out of a group; None when some of it turns out to be gone."""
         group = self._groups[key]
         items = group.items
+        each = 1.0
         if self._measure is None:
-            fitting = min(len(items), self.policy.max_size)
-            size: float = fitting
+            picked = self.policy.choose(items, min(len(items), self.policy.max_size), each, now)
         else:
-            fitting, size = group.fitting, group.size
-        front = items[:fitting]
+            each = group.size / group.fitting
+            picked = self.policy.choose(items[: group.fitting], group.fitting, each, now)
+        taken = [items[index] for index in picked]
         # Whoever left in this very turn of the loop has not been noted yet.
-        for item in front:
+        for item in taken:
             if item.is_gone:
                 self._drop_gone()
                 return None
-        count = self.policy.choose(front, size, now)
-        taken = front[:count]
-        del items[:count]
+        count = len(taken)
+        if picked[-1] == count - 1:
+            del items[:count]
+        else:
+            for index in reversed(picked):
+                del items[index]
         self.waiting -= count
         group.forget_sizes()
         if not items:
             del self._groups[key]
-        return Batch(taken, size * count / fitting)
+        return Batch(taken, each * count)
 
     def _drop_gone(self) -> None:
         self._gone = 0

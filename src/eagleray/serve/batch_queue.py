@@ -49,7 +49,10 @@ class BatchQueue:
             self._policy = FixedPolicy(settings.max_batch_size, settings.batch_wait_timeout_s)
         else:
             self._policy = self._target = TargetPolicy(
-                settings.latency_target_s, settings.max_batch_size, settings.batch_wait_timeout_s
+                settings.latency_target_s,
+                settings.max_batch_size,
+                settings.batch_wait_timeout_s,
+                settings.max_concurrent_batches,
             )
         measure = None if settings.batch_size_fn is None else self._measure
         self.former: Former[Item] = Former(self._policy, measure)

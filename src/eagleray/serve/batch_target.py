@@ -3,16 +3,20 @@
 time(n) = per_item_s * n + fixed_s is fitted to the last batches. Whatever waits starts as soon as a batch may run,
 unless waiting for the next arrival pays: a newcomer that just misses a batch waits for the whole of it, so while its
 fixed part is larger than what all who wait would lose together, waiting shortens the mean. Whether that is true is
-tried, not believed: some batches always start at once, and waiting is used only while it does better. A batch is as
-large as the oldest item's target allows; more are taken only when a look ahead says that splitting would make more
-items late, because in a backlog smaller batches are slower batches.
+tried, not believed: some batches always start at once, and waiting is used only while it does better.
 
-Pure: time is passed in. After Clipper (additive growth, multiplicative cut) and BentoML's dispatcher (the regression).
+A batch takes all that wait, while its oldest item is in time that way. In a backlog, smaller batches would only be
+slower ones, so then the batch begins with the oldest item that can still be in time: those before it are late whatever
+is done, and get the room that others leave. So a stall makes those late who waited through it, and nobody after them.
+
+Pure: time is passed in. After Clipper (additive growth, multiplicative cut), BentoML's dispatcher (the regression) and
+Clockwork (do not let the hopeless make the others late).
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from statistics import median
@@ -27,8 +31,13 @@ _BREAK = 4
 """So many batches in a row off to the same side mean that the model has changed: what came before is forgotten."""
 _OFF = 0.15
 """Share of the predicted time beyond which a batch counts as off."""
-_SAFETY = 0.92
+_SAFETY = 0.97
 """Share of the target that is planned with; the rest is for what the batcher does not see."""
+_PATIENCE = 8
+"""Targets after which a late item is not passed over any more..."""
+_LATE_SHARE = 4
+"""...but gets a place in this share of a batch."""
+_MANY = 1 << 30
 _ROUND = 8
 """Batches between two decisions whether waiting is worth it."""
 _MARGIN = 0.97
@@ -195,8 +204,9 @@ class TargetPolicy:
     `max_size` and `max_wait_s` are upper bounds. `concurrency`: how many batches may run at once.
     """
 
-    def __init__(self, target_s: float, max_size: int, max_wait_s: float) -> None:
+    def __init__(self, target_s: float, max_size: int, max_wait_s: float, concurrency: int = 1) -> None:
         self.target_s = target_s
+        self.concurrency = concurrency
         self.max_size = max_size
         self.max_wait_s = max_wait_s
         self.time = TimeModel()
@@ -220,38 +230,52 @@ class TargetPolicy:
         )
         return min(now + 2 * gap, latest)
 
-    def choose(self, items: Sequence[Waiting], size: float, now: float) -> int:
-        count = len(items)
-        each = size / count
-        most = max(1, min(count, int(self.limit / each))) if each > 0 else count
-        if not self.time.is_known:
-            return most
+    def choose(self, items: Sequence[Waiting], most: int, each: float, now: float) -> Sequence[int]:
+        most = max(1, min(most, int(self.limit / each))) if each > 0 else most
         planned = self._planned_s
-        fit = self.time.largest(planned - (now - items[0].arrived)) / each if each > 0 else math.inf
-        if fit >= most:
-            return most
-        fit = int(fit)
-        if fit < 1:
-            return most
-        ages = [now - item.arrived for item in items]
-        return fit if self._late(ages, fit, most, each) < self._late(ages, most, most, each) else most
+        if not self.time.is_known or now - items[0].arrived + self.time.predict(most * each) <= planned:
+            return range(most)
+        count = len(items)
+
+        def is_in_time(index: int) -> bool:
+            """In the batch that begins with this item."""
+            return now - items[index].arrived + self.time.predict(min(count - index, most) * each) <= planned
+
+        first = bisect_left(range(count), True, key=is_in_time)
+        if first == count:
+            return range(
+                most
+            )  # all are late: oldest first, and as many as go, because large batches are quick ones
+        size = min(count - first, most)
+        in_time = self._fitting(planned - (now - items[0].arrived), each)
+        if in_time >= size:
+            return range(min(in_time, most))
+        forgotten = self._forgotten(items, min(first, most // _LATE_SHARE), now)
+        size = min(size, most - forgotten)
+        room = min(
+            self._fitting(planned - (now - items[first].arrived), each),
+            # What comes while this batch runs waits for it and for its own.
+            self._fitting(planned * self.concurrency / (self.concurrency + 1), each),
+            most,
+        )
+        late = min(first, max(forgotten, room - size))
+        return [*range(late), *range(first, first + size)]
 
     @property
     def _planned_s(self) -> float:
-        return self.target_s * _SAFETY - 2 * self.time.noise_s
+        return self.target_s * _SAFETY - self.time.noise_s
 
-    def _late(self, ages: list[float], count: int, most: int, each: float) -> float:
-        """How many items this batch, the next and the one after make late, if `count` are taken now."""
-        planned, rate = self.target_s * _SAFETY, self.rate.per_s
-        took = self.time.predict(count * each)
-        late = float(sum(age + took > planned for age in ages[:count]))
-        left = [age + took for age in ages[count:]]
-        coming = rate * took
-        second = self.time.predict(min(most, len(left) + coming) * each)
-        late += sum(age + second > planned for age in left)
-        late += coming * _share_over(planned - second, took)
-        third = self.time.predict(rate * second * each)
-        return late + rate * second * _share_over(planned - third, second)
+    def _fitting(self, seconds: float, each: float) -> int:
+        """How many items are done within `seconds`."""
+        size = self.time.largest(seconds)
+        return int(min(size / each, _MANY)) if each > 0 else _MANY
+
+    def _forgotten(self, items: Sequence[Waiting], most: int, now: float) -> int:
+        """How many items at the front have been passed over for too long."""
+        for count in range(most):
+            if now - items[count].arrived <= _PATIENCE * self.target_s:
+                return count
+        return most
 
     # ---- learning --------------------------------------------------------------------------------------------
 
@@ -272,10 +296,3 @@ class TargetPolicy:
             self.limit = min(
                 self.max_size, self.limit * 2 if quick else self.limit + max(1.0, self.limit / 16)
             )
-
-
-def _share_over(bound: float, longest: float) -> float:
-    """Of ages spread evenly from 0 to `longest`, the share over `bound`."""
-    if longest <= 0:
-        return 0.0
-    return min(1.0, max(0.0, 1.0 - bound / longest))
