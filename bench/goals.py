@@ -109,4 +109,18 @@ GOALS = (
         (_at_least("payload", "echo_10mb", 0.7, "uvicorn"),),
         (_at_least("payload", "echo_10mb", 1.0, "uvicorn"),),
     ),
+    Goal(
+        "batch, 64 connections, requests/s",
+        (
+            _at_least("batch", "c64_rps", 5200),
+            _at_least("batch", "c64_rps", 1.0, "mosec"),
+            _at_least("batch", "c64_rps", 2, "ray-tuned"),
+        ),
+        (_at_least("batch", "c64_rps", 6000),),
+    ),
+    Goal(
+        "batch with a latency target of 50 ms: highest rate with 99 % in it, over that of the best fixed setting",
+        (_at_least("batch_latency", "ratio", 1.0), _at_least("batch_latency", "changed_ratio", 1.0)),
+        (_at_least("batch_latency", "ratio", 1.25), _at_least("batch_latency", "changed_ratio", 1.25)),
+    ),
 )

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from batcher import Batcher
 from fastapi import FastAPI
 from flower import Flower, Score, score
 
 app = FastAPI()
+batcher = Batcher()
 
 
 @app.get("/")
 async def noop() -> str:
     return "ok"
+
+
+@app.get("/batch")
+async def batch() -> str:
+    return await batcher.ask()
 
 
 @app.post("/score")

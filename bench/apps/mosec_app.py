@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
+from batcher import MODEL_S, SIZE, WAIT_S
 from mosec import Server, Worker
 
 
@@ -28,6 +30,14 @@ class Echo(Bytes):
         return data
 
 
+class Batched(Bytes):
+    """mosec calls it with a list, because it batches."""
+
+    def forward(self, data: list[Any]) -> list[Any]:
+        time.sleep(MODEL_S)
+        return [b"ok" for _ in data]
+
+
 class Score(Worker):
     """mosec's default JSON on both sides."""
 
@@ -45,11 +55,13 @@ def main() -> None:
         server.append_worker(Score)
     elif workload == "echo":
         server.append_worker(Echo)
+    elif workload == "batch":
+        server.append_worker(Batched, max_batch_size=SIZE, max_wait_time=int(WAIT_S * 1000))
     elif workload == "chain":
         for _ in range(depth):
             server.append_worker(Echo)
     else:
-        sys.exit(f"unknown workload {workload!r}: expected noop, json, chain or echo")
+        sys.exit(f"unknown workload {workload!r}: expected noop, json, chain, echo or batch")
     server.run()
 
 

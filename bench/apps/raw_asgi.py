@@ -1,12 +1,15 @@
-"""Bare ASGI: the least that a Python HTTP server can do. `/` answers "ok", `/echo` the body, `/stream` chunks."""
+"""Bare ASGI: the least that a Python HTTP server can do. `/` is "ok", `/echo` the body, `/stream`, `/batch`."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+from batcher import Batcher
+
 TYPE = [(b"content-type", b"text/plain")]
 PLAIN = [(b"content-type", b"text/plain"), (b"content-length", b"2")]
+batcher = Batcher()
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -21,6 +24,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": b""})
         return
     if scope["path"] != "/echo":
+        if scope["path"] == "/batch":
+            await batcher.ask()
         await send({"type": "http.response.start", "status": 200, "headers": PLAIN})
         await send({"type": "http.response.body", "body": b"ok"})
         return

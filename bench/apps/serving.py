@@ -8,9 +8,11 @@ No `from __future__ import annotations` here: on Ray, FastAPI then takes the bod
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+from batcher import MODEL_S, SIZE, WAIT_S
 from fastapi import FastAPI
 from flower import Flower, Score, score
 from starlette.requests import Request
@@ -21,6 +23,7 @@ if os.environ.get("SERVE_IMPL") == "ray":
 else:
     from eagleray import serve  # type: ignore[no-redef]
 
+TARGET: dict[str, Any] = {} if os.environ.get("SERVE_IMPL") == "ray" else {"latency_target_s": 0.05}
 OPTIONS: dict[str, Any] = {"max_ongoing_requests": 1000, "ray_actor_options": {"num_cpus": 0}}
 web = FastAPI()
 
@@ -38,6 +41,55 @@ class Noop:
 class Echo:
     async def __call__(self, request: Request) -> Response:
         return Response(await request.body(), media_type="application/octet-stream")
+
+
+@serve.deployment(**OPTIONS)
+class Batched:
+    @serve.batch(max_batch_size=SIZE, batch_wait_timeout_s=WAIT_S)
+    async def model(self, items: list[str]) -> list[str]:
+        time.sleep(MODEL_S)  # noqa: ASYNC251 - a model that blocks
+        return items
+
+    async def __call__(self, request: Request) -> str:
+        return await self.model("ok")
+
+
+@serve.deployment(**OPTIONS)
+class BatchLatency:
+    """A model of fixed + per_item x n milliseconds, in a thread, batched by fixed settings and by a latency target.
+
+    `/set?size=&wait_ms=&fixed_ms=&per_item_ms=` changes what it is given; `/fixed` and `/target` ask the model.
+    """
+
+    def __init__(self) -> None:
+        self.fixed_s, self.per_item_s = 0.008, 0.0004
+
+    async def compute(self, items: list[str]) -> list[str]:
+        seconds = self.fixed_s + self.per_item_s * len(items)
+        await asyncio.get_running_loop().run_in_executor(None, time.sleep, seconds)
+        return items
+
+    @serve.batch(max_batch_size=64, batch_wait_timeout_s=0)
+    async def fixed(self, items: list[str]) -> list[str]:
+        return await self.compute(items)
+
+    @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.02, **TARGET)
+    async def target(self, items: list[str]) -> list[str]:
+        return await self.compute(items)
+
+    async def __call__(self, request: Request) -> str:
+        path = request.url.path
+        if path == "/fixed":
+            return await self.fixed("ok")
+        if path == "/target":
+            return await self.target("ok")
+        given = {name: float(value) for name, value in request.query_params.items()}
+        if "size" in given:
+            self.fixed.set_max_batch_size(given["size"])
+            self.fixed.set_batch_wait_timeout_s(given["wait_ms"] / 1000)
+        if "fixed_ms" in given:
+            self.fixed_s, self.per_item_s = given["fixed_ms"] / 1000, given["per_item_ms"] / 1000
+        return "ok"
 
 
 @serve.deployment(**OPTIONS)
@@ -135,6 +187,14 @@ def typed(arguments: dict[str, str]) -> Any:
 
 def echo(arguments: dict[str, str]) -> Any:
     return Echo.bind()
+
+
+def batch(arguments: dict[str, str]) -> Any:
+    return Batched.bind()
+
+
+def batch_latency(arguments: dict[str, str]) -> Any:
+    return BatchLatency.bind()
 
 
 def chain(arguments: dict[str, str]) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bench.scenarios.base import Scenario
+from bench.scenarios.batch import Batch
+from bench.scenarios.batch_latency import BatchLatency
 from bench.scenarios.chain import Chain
 from bench.scenarios.cold import Cold
 from bench.scenarios.handle import Handle
@@ -24,6 +26,8 @@ SCENARIOS: dict[str, Scenario] = {
         Multiplex(),
         Payload(),
         Stream(),
+        Batch(),
+        BatchLatency(),
         Overload(),
         Cold(),
     )

@@ -64,4 +64,6 @@ def http_request(workload: Workload, size: int) -> Request:
         return Request("POST", "/echo", b"x" * size, OCTETS)
     if workload.name in ("stream", "relay"):
         return Request("GET", "/stream")
+    if workload.name == "batch":
+        return Request(path="/batch")
     return Request()

@@ -17,7 +17,7 @@ class Uvicorn:
     start_s = 0.6
     ends_orderly = True
     module = "raw_asgi"
-    workloads: tuple[str, ...] = ("noop", "echo", "stream")
+    workloads: tuple[str, ...] = ("noop", "echo", "stream", "batch")
 
     def launch(self, workload: Workload, port: int, temp_dir: Path) -> Launch | None:
         if workload.name not in self.workloads:
@@ -37,4 +37,4 @@ class UvicornFastAPI(Uvicorn):
     title = "uvicorn + FastAPI"
     start_s = 1.0
     module = "fastapi_app"
-    workloads = ("noop", "json", "typed")
+    workloads = ("noop", "json", "typed", "batch")

@@ -149,6 +149,7 @@ class Worker:
             self._runtime = Runtime.for_loop(loop, launch.controller_address, memory=self._memory)
             context.install(self._runtime, self._replica)
             context.process.declare_batcher = self._declare_batcher
+            context.process.hold_answers = self._calls.hold
             extend_path(launch.sys_path)
             if holds_handles(launch):
                 self._runtime.watch()

@@ -2,8 +2,9 @@
 
 Frames that are emitted while bytes are being received leave when those are done, all others at once: the peer works on
 the first while we make the second. Only the messages of streams, many and small, leave together at the loop's next
-turn, but for the first. Another thread may write one frame itself (`write_now`): to wake the loop for it would be the
-longest step of a short call. This module knows nothing of calls.
+turn, but for the first; and so do the answers of a batch, which are made in one turn (`hold`). Another thread may write
+one frame itself (`write_now`): to wake the loop for it would be the longest step of a short call. This module knows
+nothing of calls.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Connection(asyncio.Protocol):
         """The session's lock."""
         self._transport: asyncio.Transport | None = None
         self._session: Session | None = None
-        self._receiving = False
+        self._holds = False
         self._gathering = False
         self._fd = -1
         self._deadline: asyncio.TimerHandle | None = None
@@ -86,12 +87,22 @@ class Connection(asyncio.Protocol):
 
     def wake(self) -> None:
         """The session has something to send."""
-        if not self._receiving:
+        if not self._holds:
             self._flush()
+
+    def hold(self) -> None:
+        """Many frames will be emitted in this turn of the loop: they leave together at its end."""
+        if not self._holds:
+            self._holds = True
+            self._loop.call_soon(self._release)
+
+    def _release(self) -> None:
+        self._holds = False
+        self._flush()
 
     def wake_soon(self) -> None:
         """The session has something to send that is one of many."""
-        if not self._receiving and not self._gathering:
+        if not self._holds and not self._gathering:
             self._flush()
             self._gathering = True
             self._loop.call_soon(self._gathered)
@@ -167,13 +178,13 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         session = self._session
         assert session is not None
-        self._receiving = True
+        self._holds = True
         try:
             session.receive(data)
         except ProtocolError as error:
             self._fail(str(error))
         finally:
-            self._receiving = False
+            self._holds = False
         if session.out:
             self._flush()
         if session.decoder.rest is not None and self._transport is not None:
@@ -186,13 +197,13 @@ class Connection(asyncio.Protocol):
 
     def take(self, into: Callable[[T], None], received: T) -> None:
         """As `data_received`, for the reader of a large body: `into` is what its bytes are given to."""
-        self._receiving = True
+        self._holds = True
         try:
             into(received)
         except ProtocolError as error:
             self._fail(str(error))
         finally:
-            self._receiving = False
+            self._holds = False
         if self.session.out:
             self._flush()
 

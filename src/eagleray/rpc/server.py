@@ -150,6 +150,11 @@ class Server:
         for connection in tuple(self.connections):
             connection.report(report)
 
+    def hold(self) -> None:
+        """Many answers will be given in this turn of the loop: those to one peer leave together."""
+        for connection in self.connections:
+            connection.hold()
+
     async def close(self) -> None:
         """Stops accepting, ends all connections (what was answered is still sent) and waits for them. Idempotent."""
         self.closed = True

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from contextvars import Context
+from threading import get_ident
 from traceback import StackSummary
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from eagleray.base.tasks import Tasks
 from eagleray.serve.batch_item import Item, StreamItem, columns_of, enter_batch, reject_all
 from eagleray.serve.batch_policy import Batch, FixedPolicy, Former, Policy
 from eagleray.serve.batch_target import TargetPolicy
-from eagleray.serve.context import _serve_batch_request_context, current_request
+from eagleray.serve.context import _serve_batch_request_context, current_request, process
 
 if TYPE_CHECKING:
     from eagleray.serve.batching import Batcher
@@ -41,6 +42,7 @@ class BatchQueue:
 
     def __init__(self, batcher: Batcher, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.thread = get_ident()
         self._batcher = batcher
         self._settings = settings = batcher.settings
         self._policy: Policy
@@ -190,6 +192,8 @@ class BatchQueue:
             return False
         for item, value in zip(items, values, strict=True):
             item.resolve(value)
+        if process.hold_answers is not None and len(items) > 1:
+            process.hold_answers()  # after the callers, which run next, were woken
         return True
 
     async def _isolate(self, items: Sequence[Item], error: BaseException) -> None:

@@ -31,8 +31,10 @@ _BREAK = 4
 """So many batches in a row off to the same side mean that the model has changed: what came before is forgotten."""
 _OFF = 0.15
 """Share of the predicted time beyond which a batch counts as off."""
-_SAFETY = 0.97
-"""Share of the target that is planned with; the rest is for what the batcher does not see."""
+_WAY_S = 0.002
+"""Seconds that are kept for what the batcher does not see, the way from and to the client..."""
+_WAY_SHARE = 0.04
+"""...but no more than this share of the target."""
 _PATIENCE = 8
 """Targets after which a late item is not passed over any more..."""
 _LATE_SHARE = 4
@@ -102,22 +104,26 @@ class TimeModel:
         self._off = 0
 
     def _fit(self) -> None:
+        """Samples count by their age and by how well the former fit explains them, so an outlier cannot bend it."""
         samples = self._samples
-        weights = [0.5 ** (age / _HALF_LIFE) for age in range(len(samples) - 1, -1, -1)]
+        ages = [0.5 ** (age / _HALF_LIFE) for age in range(len(samples) - 1, -1, -1)]
         if len(samples) == 1:
             size, seconds = samples[0]
             # Nothing tells the parts apart yet: half and half.
             self.per_item_s = seconds / 2 / size if size else 0.0
-        self._solve(weights)
+        if len(samples) <= _BREAK:
+            self._solve(ages)
+        else:
+            for _ in range(2):
+                reach = 3 * max(self._usual_error(), 0.01 * self.predict(samples[-1][0])) + 1e-9
+                errors = (abs(seconds - self.predict(size)) for size, seconds in samples)
+                self._solve(
+                    [
+                        age if error <= reach else age * (reach / error) ** 4
+                        for age, error in zip(ages, errors, strict=True)
+                    ]
+                )
         self.noise_s = self._usual_error()
-        if len(samples) >= _BREAK:
-            reach = 1.5 * max(self.noise_s, 0.01 * self.predict(1.0))
-            for index, (size, seconds) in enumerate(samples):
-                error = abs(seconds - self.predict(size))
-                if error > reach:
-                    weights[index] *= reach / error
-            self._solve(weights)
-            self.noise_s = self._usual_error()
 
     def _solve(self, weights: list[float]) -> None:
         samples = self._samples
@@ -242,14 +248,12 @@ class TargetPolicy:
             return now - items[index].arrived + self.time.predict(min(count - index, most) * each) <= planned
 
         first = bisect_left(range(count), True, key=is_in_time)
-        if first == count:
-            return range(
-                most
-            )  # all are late: oldest first, and as many as go, because large batches are quick ones
         size = min(count - first, most)
         in_time = self._fitting(planned - (now - items[0].arrived), each)
-        if in_time >= size:
+        if size and in_time >= size:
             return range(min(in_time, most))
+        if not self._pays(items, first, size, most, now + self.time.predict(most * each) - planned):
+            return range(most)  # oldest first, and as many as go, because large batches are quick ones
         forgotten = self._forgotten(items, min(first, most // _LATE_SHARE), now)
         size = min(size, most - forgotten)
         room = min(
@@ -261,9 +265,18 @@ class TargetPolicy:
         late = min(first, max(forgotten, room - size))
         return [*range(late), *range(first, first + size)]
 
+    def _pays(self, items: Sequence[Waiting], first: int, size: int, most: int, since: float) -> bool:
+        """Whether passing over `first` items saves at least half as many, for whom a batch of the oldest is too late.
+
+        In such a batch, all are in time that came at `since` or later.
+        """
+        saved_anyway = most - bisect_left(range(most), True, key=lambda index: items[index].arrived >= since)
+        return 2 * (size - saved_anyway) >= min(first, size) and size > saved_anyway
+
     @property
     def _planned_s(self) -> float:
-        return self.target_s * _SAFETY - self.time.noise_s
+        # No margin for noise: to give up an item that would have been in time costs as much as to be late with one.
+        return self.target_s - min(_WAY_S, _WAY_SHARE * self.target_s)
 
     def _fitting(self, seconds: float, each: float) -> int:
         """How many items are done within `seconds`."""

@@ -13,6 +13,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 from eagleray.serve.batch_item import Item
@@ -90,13 +91,16 @@ class Batcher:
 
     def put(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Item:
         """Lets a call wait for its batch; TypeError for one without an item."""
-        loop = asyncio.get_running_loop()
         queue = self._queue
-        if queue is None or queue.loop is not loop:
-            queue = self._queue = self._queues.get(loop) or self._open(loop)
+        # As good as get_running_loop(), which asks the kernel for the process id in Python 3.11.
+        if queue is None or queue.thread != get_ident() or not queue.loop.is_running():
+            queue = self._open()
         owner = None
-        if args and self._is_method_of(type(args[0])):
-            owner, args = args[0], args[1:]
+        if args:
+            kind = type(args[0])
+            is_method = self._methods.get(kind)
+            if is_method or (is_method is None and self._is_method_of(kind)):
+                owner, args = args[0], args[1:]
         if kwargs:
             args, kwargs = self._in_order(owner is not None, args, kwargs)
         if not args and not kwargs:
@@ -111,19 +115,22 @@ class Batcher:
             return self.function(*columns, **named)
         return self.function(owner, *columns, **named)
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> BatchQueue:
+    def _open(self) -> BatchQueue:
+        """The queue of the running loop."""
+        loop = asyncio.get_running_loop()
         for other in [other for other in self._queues if other.is_closed()]:
             del self._queues[other]
-        queue = self._queues[loop] = BatchQueue(self, loop)
-        self._declare()
+        queue = self._queues.get(loop)
+        if queue is None:
+            queue = self._queues[loop] = BatchQueue(self, loop)
+            self._declare()
+        self._queue = queue
         return queue
 
     def _is_method_of(self, cls: type) -> bool:
         """Whether this function is an attribute of the class, so that its first argument is an instance."""
-        known = self._methods.get(cls)
-        if known is None:
-            members = (member for base in cls.__mro__ for member in vars(base).values())
-            known = self._methods[cls] = any(batcher_of(member) is self for member in members)
+        members = (member for base in cls.__mro__ for member in vars(base).values())
+        known = self._methods[cls] = any(batcher_of(member) is self for member in members)
         return known
 
     def _in_order(

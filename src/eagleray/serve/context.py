@@ -172,11 +172,13 @@ def _get_serve_batch_request_context() -> list[RequestContext]:
 class _Process:
     """What this process is: set by the replica worker, or by `serve.start` in a driver."""
 
-    __slots__ = ("declare_batcher", "find_runtime", "replica", "runtime")
+    __slots__ = ("declare_batcher", "find_runtime", "hold_answers", "replica", "runtime")
 
     def __init__(self) -> None:
         self.declare_batcher: Callable[[Batcher], object] | None = None
         """Told, from any thread, of a batched function's first use and of changed settings."""
+        self.hold_answers: Callable[[], object] | None = None
+        """Told, on the user's loop, that many calls will be answered in its next turn."""
         self.runtime: Runtime | None = None
         self.replica: ReplicaContext | None = None
         self.find_runtime: Callable[[], Runtime] | None = None
@@ -189,7 +191,7 @@ def install(runtime: Runtime | None, replica: ReplicaContext | None = None) -> N
     """Makes `runtime` the one that handles of this process use; `replica` is what `get_replica_context` returns."""
     process.runtime = runtime
     process.replica = replica
-    process.declare_batcher = None
+    process.declare_batcher = process.hold_answers = None
 
 
 def current_runtime() -> Runtime:

@@ -329,6 +329,47 @@ def test_a_stream_stops_at_a_slow_consumer_and_goes_on(run: Run, directory: str)
     run(check())
 
 
+def test_a_limit_is_heard_by_clients_that_are_there_and_by_those_that_come(run: Run, directory: str) -> None:
+    async def check() -> None:
+        async with serving(directory) as served:
+            heard: list[int] = []
+            early = await Client.connect(served.address, on_limit=heard.append, greeted=True)
+            await early.ping(5)
+            assert heard == []
+            served.server.limit(64)
+            await early.ping(5)
+            assert heard == [64]
+            late = await Client.connect(served.address, on_limit=heard.append)
+            await late.ping(5)
+            assert heard == [64, 64]
+            for each in (early, late):
+                each.close()
+                await each.wait_closed()
+
+    run(check())
+
+
+def test_answers_that_are_held_leave_in_the_same_turn(run: Run, directory: str) -> None:
+    async def check() -> None:
+        async with serving(directory) as served:
+            client = await Client.connect(served.address)
+            calls = [Call(client) for _ in range(3)]
+            incoming = [await served.next() for _ in calls]
+            (connection,) = served.server.connections
+            served.server.hold()
+            for each in incoming:
+                each.reply(ReplyHead(), b"ok")
+            assert len(connection.session.out) == 3
+            await asyncio.sleep(0)
+            assert not connection.session.out
+            for call in calls:
+                await call.ended()
+            client.close()
+            await client.wait_closed()
+
+    run(check())
+
+
 def test_room_and_goaway_are_heard(run: Run, directory: str) -> None:
     async def check() -> None:
         async with serving(directory) as served:

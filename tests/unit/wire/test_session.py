@@ -418,6 +418,19 @@ def test_room_and_goaway_reach_the_client(pair: Pair) -> None:
     assert heard == ["room", "goaway"]
 
 
+def test_a_limit_reaches_the_client_and_is_no_room(pair: Pair) -> None:
+    heard: list[object] = []
+    pair.client.on_room = lambda: heard.append("room")
+    pair.client.on_limit = heard.append
+    pair.server.limit(300)
+    pair.run()
+    assert heard == [300]
+    pair.client.on_limit = None
+    pair.server.limit(301)
+    pair.run()
+    assert heard == [300]
+
+
 # ---- violations --------------------------------------------------------------------------------------------------
 
 OPEN = frame(CALL, 1, encode_call(HEAD))

@@ -1,0 +1,112 @@
+"""batch_latency: the highest rate with 99 % of answers within 50 ms, by fixed settings and by a latency target.
+
+The model takes 8 ms + 0.4 ms for each item of a batch, and later, without anybody being told, other times. Arrivals
+are random (Poisson) and do not wait for answers. Fixed settings are tried on a grid; with the learned ones nothing is
+tuned, so they may be at most as good as the best of the grid is by luck.
+"""
+
+from __future__ import annotations
+
+import http.client
+
+from bench import open_loop
+from bench.load import Request
+from bench.scenarios.base import Metric, Settings
+from bench.server import Server, serving
+from bench.systems.base import System, Workload
+
+TARGET_S = 0.05
+ENOUGH = 0.99
+GRID = tuple((size, wait_ms) for size in (1, 8, 32, 64) for wait_ms in (0, 5, 20))
+MODEL, CHANGED = (8.0, 0.4), (16.0, 0.2)
+"""Milliseconds for a batch, and for each item of it."""
+STEP = 1.04
+"""Ratio of neighbouring rates that are tried."""
+SLOWEST, RATES = 60.0, 90
+"""The lowest rate that is tried, and how many: up to 2,000 requests/s."""
+
+
+class BatchLatency:
+    """One server for all settings: they are changed while it runs."""
+
+    name = "batch_latency"
+    systems = ("eagleray",)
+    metrics = (
+        Metric("target_rps", "latency_target_s: highest rate", "req/s", True),
+        Metric("fixed_rps", "best fixed setting: highest rate", "req/s", True),
+        Metric("fixed_size", "best fixed setting: max_batch_size", "", True),
+        Metric("fixed_wait_ms", "best fixed setting: batch_wait_timeout", "ms", True),
+        Metric("ratio", "latency_target_s over best fixed setting", "", True),
+        Metric("changed_target_rps", "changed model, latency_target_s: highest rate", "req/s", True),
+        Metric("changed_fixed_rps", "changed model, same fixed setting: highest rate", "req/s", True),
+        Metric("changed_ratio", "changed model: ratio", "", True),
+    )
+
+    def seconds(self, system: System, settings: Settings) -> float:
+        probes = 8 + 3 * len(GRID) + 14
+        return system.start_s + probes * (settings.window_s + 1)
+
+    def measure(self, system: System, settings: Settings) -> dict[str, float]:
+        with serving(system, Workload("batch_latency")) as server:
+            _tell(server, MODEL)
+            target = _highest(server, "/target", settings, 0)
+            best, step = (0, 0), 0
+            for size, wait_ms in GRID:
+                _tell(server, MODEL, (size, wait_ms))
+                # Most settings are not better than the best so far: one probe says so.
+                if _holds(server, "/fixed", step, settings):
+                    best, step = (size, wait_ms), _highest(server, "/fixed", settings, step)
+            # The learned settings were left with the first model, and learn the other one while they are asked.
+            _tell(server, CHANGED, best)
+            changed_target = _highest(server, "/target", settings, 0)
+            changed_fixed = _highest(server, "/fixed", settings, 0)
+        return {
+            "target_rps": _rate(target),
+            "fixed_rps": _rate(step),
+            "fixed_size": best[0],
+            "fixed_wait_ms": best[1],
+            "ratio": _rate(target) / _rate(step),
+            "changed_target_rps": _rate(changed_target),
+            "changed_fixed_rps": _rate(changed_fixed),
+            "changed_ratio": _rate(changed_target) / _rate(changed_fixed),
+        }
+
+
+def _rate(step: int) -> float:
+    return SLOWEST * STEP**step
+
+
+def _holds(server: Server, path: str, step: int, settings: Settings) -> bool:
+    """Whether 99 % are in time at this rate, in one of two windows: noise of the machine only makes answers late."""
+    for attempt in range(2):
+        request, seed = Request(path=path), step + 1000 * attempt
+        open_loop.run(server.port, request, _rate(step), settings.warm_up_s, seed)
+        outcome = open_loop.run(server.port, request, _rate(step), settings.duration_s, seed)
+        in_time = sum(status == 200 and latency <= TARGET_S for status, latency in outcome.answers)
+        if in_time >= ENOUGH * len(outcome.answers):
+            return True
+    return False
+
+
+def _highest(server: Server, path: str, settings: Settings, low: int) -> int:
+    """The highest step of the ladder that holds, by bisection; `low` is taken to hold."""
+    high = RATES
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _holds(server, path, middle, settings):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _tell(server: Server, model: tuple[float, float], fixed: tuple[int, int] | None = None) -> None:
+    path = f"/set?fixed_ms={model[0]}&per_item_ms={model[1]}"
+    if fixed is not None:
+        path += f"&size={fixed[0]}&wait_ms={fixed[1]}"
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    try:
+        connection.request("GET", path)
+        connection.getresponse().read()
+    finally:
+        connection.close()
