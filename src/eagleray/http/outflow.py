@@ -43,7 +43,8 @@ class Outflow:
 
     __slots__ = ("_begun", "_incoming", "_pending", "_pushed", "_put", "_taken", "_turns", "_waiter")
 
-    def __init__(self, incoming: Incoming, put: Put, turns: Turns) -> None:
+    def __init__(self, incoming: Incoming, put: Put | None, turns: Turns) -> None:
+        """`put` is None for a producer on the call's loop."""
         self._incoming = incoming
         self._put = put
         self._pushed = 0
@@ -58,7 +59,10 @@ class Outflow:
     def push(self, chunk: bytes) -> None:
         """Hands over the next chunk, never blocks."""
         self._pushed += len(chunk)
-        self._put(self._send, chunk)
+        if self._put is None:
+            self._send(chunk)
+        else:
+            self._put(self._send, chunk)
 
     @property
     def full(self) -> bool:

@@ -155,7 +155,9 @@ class Call:
 
     def begin(self, status: int, headers: Headers, first: bytes = b"") -> Outflow:
         """The beginning of an answer that goes on through the returned way out; `first` is its first chunk."""
-        self.outflow = outflow = Outflow(self.incoming, self.floor.put, self.floor.turns)
+        floor = self.floor
+        put = floor.put if self.in_thread else None
+        self.outflow = outflow = Outflow(self.incoming, put, floor.turns)
         if len(first) <= JOINED:
             self.floor.put(self._begin, status, headers, first)
         else:
