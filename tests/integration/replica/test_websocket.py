@@ -156,7 +156,9 @@ def test_the_end_of_the_proxy_is_a_disconnect() -> None:
 
 def test_a_cancel_after_the_deadline_cancels() -> None:
     async def main(it: Replica) -> None:
-        call = await open_socket(it, "hold", deadline=time.monotonic())
+        deadline = time.monotonic() + 0.2
+        call = await open_socket(it, "hold", deadline=deadline)
+        await until(lambda: time.monotonic() > deadline)
         assert call.stream is not None
         call.stream.cancel()
         await call.done.wait()
