@@ -70,6 +70,7 @@ def test_the_handle_option_names_the_model_and_is_not_inherited(instance: Instan
     assert app.call() == ["", "", "inner"]
 
 
+@differs("del-of-a-model-runs-once")
 def test_models_are_kept_and_the_least_recently_used_goes_first(instance: Instance, journal: Journal) -> None:
     app = instance.run(Models.bind(journal))
     for model_id in ("m1", "m2", "m1", "m3"):
@@ -101,6 +102,7 @@ def test_models_are_unloaded_with_their_replica(instance: Instance, journal: Jou
     journal.wait_for("del m1")
 
 
+@differs("models-are-found-at-once")
 def test_requests_go_to_the_replica_that_has_the_model(instance: Instance, journal: Journal) -> None:
     app = instance.run(Models.options(num_replicas=3).bind(journal))
     for model_id in ("m1", "m2", "m3"):

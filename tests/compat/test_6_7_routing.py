@@ -148,4 +148,4 @@ def test_a_config_that_makes_no_sense_is_refused(options: dict[str, Any]) -> Non
 
 def test_a_dict_will_do_as_config() -> None:
     deployment = serve.deployment(request_router_config={"max_backoff_s": 1})(Who.func_or_class)
-    assert deployment.options(request_router_config=None).name == "Who"
+    assert deployment.options(max_ongoing_requests=2).name == "Who"

@@ -107,7 +107,10 @@ async def _call(function: Callable[[], Any]) -> Any:
 def _checked(name: str, found: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise TypeError(f"`{name}` must return a dict, got {type(found).__name__}.")
-    size = len(msgspec.msgpack.encode(found))
+    try:
+        size = len(msgspec.msgpack.encode(found))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"`{name}` must return plain data (text, numbers, lists, dicts): {error}") from None
     if size > _MAX_RECORD_BYTES:
         raise ValueError(f"`{name}` must return at most {_MAX_RECORD_BYTES} bytes, got {size}.")
     return found

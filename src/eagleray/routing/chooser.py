@@ -55,7 +55,7 @@ class UserChooser:
         self._fifo = False
         self._replicas: dict[str, RunningReplica] = {}
         self._unclaimed: deque[RoutedCall] = deque()
-        self._pending: dict[RoutedCall, PendingRequest] = {}
+        self._pending: dict[RoutedCall, tuple[PendingRequest, RunningReplica]] = {}
         self._changed = asyncio.Event()
         self._choosing = 0
         self._tasks = tasks
@@ -156,12 +156,13 @@ class UserChooser:
             self._choosing += 1
             self._start(self._choose_for(router, self._unclaimed.popleft()), "choose")
 
-    def ended(self, call: RoutedCall, name: str) -> None:
-        """A call has ended at the replica of that id, or was refused there."""
-        pending = self._pending.pop(call, None)
-        replica, router = self._replicas.get(name), self._router
-        if pending is not None and replica is not None and router is not None:
-            self._tell(router.on_request_completed, replica.replica_id, pending.metadata.internal_request_id)
+    def ended(self, call: RoutedCall) -> None:
+        """A call has ended at its replica, or was refused there."""
+        found, router = self._pending.pop(call, None), self._router
+        if found is not None and router is not None:
+            pending, replica = found
+            request_id = pending.metadata.internal_request_id
+            self._tell(router.on_request_completed, replica.replica_id, request_id)
             self._tell(router.on_new_queue_len_info, replica.replica_id, max(0, replica.target.score - 1))
 
     def close(self) -> None:
@@ -209,7 +210,7 @@ class UserChooser:
             return None
         try:
             async with asyncio.timeout(_CHOICE_S):
-                groups = await router.choose_replicas(candidates, pending)
+                groups = await router.choose_replicas(candidate_replicas=candidates, pending_request=pending)
             for group in groups:
                 targets = [self._target_of(replica) for replica in group]
                 ready = [target for target in targets if target is not None and target.has_room]
@@ -237,7 +238,7 @@ class UserChooser:
         if call is not chosen_for:
             pending = PendingRequest.of(call)
         replica = self._replicas[target.entry.replica_id]
-        self._pending[call] = pending
+        self._pending[call] = (pending, replica)
         self._tell(router.on_send_request, replica.replica_id)
         self._pool.send_waiting(call, target)
         pending.routed(replica)

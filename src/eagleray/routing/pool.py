@@ -21,7 +21,7 @@ from eagleray.routing.policies import Policy, power_of_two
 from eagleray.routing.record import Record
 from eagleray.routing.table import DeploymentEntry, RouterEntry
 from eagleray.routing.target import Target
-from eagleray.routing.waiting import Patience, Timer
+from eagleray.routing.waiting import Patience, Timer, since
 from eagleray.routing.waiting_room import Chooser, WaitingRoom
 from eagleray.wire.messages import ReplicaReport
 
@@ -118,7 +118,9 @@ class Pool(WaitingRoom):
             if waiting.count:
                 self.chooser.kick()
             return
-        while waiting.count and any(target.has_room for target in self.targets):
+        while waiting.count:
+            if waiting.has_preferences and not any(target.has_room for target in self.targets):
+                break
             for call in waiting.heads():
                 if self._is_late(call):
                     break
@@ -191,7 +193,7 @@ class Pool(WaitingRoom):
             self.chooser.close()
         self.policy, self.chooser = self._owner.steer(self, router)
         self._plain = type(self.policy) is Policy and self.chooser is None
-        for call in self.waiting.clear():
+        for call in sorted(self.waiting.clear(), key=since):
             self.enqueue(call)
 
     def route_plainly(self) -> None:
@@ -203,10 +205,11 @@ class Pool(WaitingRoom):
     def _changed(self) -> None:
         """Targets, or what is known of them, have changed."""
         targets = self.targets
-        if len(targets) > 1 or not self._plain:
-            for target in targets:
-                if target.record is None:
-                    target.record = self._record(target)
+        has_choice = len(targets) > 1 or not self._plain
+        for target in targets:
+            if target.record is None and has_choice:
+                target.record = self._record(target)
+            if target.record is not None:
                 target.record.chooser = self.chooser
         self._ejection.keep(t.entry.replica_id for t in targets if t.client is not None)
         self.policy.update(targets)

@@ -85,7 +85,7 @@ class Record:
     def ended(self, call: RoutedCall) -> None:
         """The call is not there any more, also when it was refused."""
         if self.chooser is not None:
-            self.chooser.ended(call, self._name)
+            self.chooser.ended(call)
         model_id = call.head.multiplexed_model_id
         if model_id:
             left = self.sent_models.get(model_id, 1) - 1

@@ -86,7 +86,7 @@ class Waiting:
             else:
                 del self._lines[name]
         if len(found) > 1:
-            found.sort(key=_since)
+            found.sort(key=since)
         return found
 
     def take(self, head: RoutedCall) -> None:
@@ -115,7 +115,8 @@ class Waiting:
         return calls
 
 
-def _since(call: RoutedCall) -> float:
+def since(call: RoutedCall) -> float:
+    """The order of those that wait."""
     return call.since
 
 
