@@ -36,7 +36,7 @@ Choose = Callable[[Sequence["Target"]], "Target | None"]
 _SLOWER, _NOTICEABLE_S = 1.5, 0.001
 """Between equally loaded replicas latency decides when one's is so many times the other's, and so much longer: less is
 noise, and would send everything to the same one."""
-_LOOK_AGAIN = 32
+_LOOK_AGAIN = 8
 """One in so many ties goes to the slower one, which may have recovered meanwhile."""
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _RISE, _FALL = 0.1, 0.3
 """Weights of a new latency above and below the average: a replica that has recovered is believed sooner."""
+_COLD = 8
+"""Answers that are not judged yet: the first ones of a replica are slow everywhere."""
 _NOT_ITS_FAULT = frozenset({"cancelled", "config", "too_large", "unavailable", "backpressure", "not_running"})
 """Codes of calls that end without an answer and say nothing about the replica."""
 _RELAYED = frozenset({502, 503, 504})
@@ -28,7 +30,17 @@ _RELAYED = frozenset({502, 503, 504})
 class Record:
     """The record of one replica in one router. Belongs to the router's loop, but for `sent`."""
 
-    __slots__ = ("_clock", "_name", "_outliers", "chooser", "latency_s", "models", "report", "sent_models")
+    __slots__ = (
+        "_clock",
+        "_cold",
+        "_name",
+        "_outliers",
+        "chooser",
+        "latency_s",
+        "models",
+        "report",
+        "sent_models",
+    )
 
     def __init__(self, name: str, outliers: Outliers, clock: Callable[[], float]) -> None:
         self._name = name
@@ -36,8 +48,9 @@ class Record:
         self._clock = clock
         self.chooser: Chooser | None = None
         """Who else wants to know of ends."""
+        self._cold = _COLD
         self.latency_s = 0.0
-        """Moving average; 0 when nothing has been measured."""
+        """Moving average; 0 as long as too little has been measured."""
         self.report: ReplicaReport | None = None
         self.models: frozenset[str] | None = None
         """Models that the replica says it has, or is loading; None when it does not multiplex."""
@@ -61,12 +74,13 @@ class Record:
                 self._outliers.failed(self._name, now, own_code=True)
             return
         if call.sent_at:
-            sample = now - call.sent_at
-            average = self.latency_s
-            if not average:
-                self.latency_s = sample
-            else:
+            sample, average = now - call.sent_at, self.latency_s
+            if average:
                 self.latency_s = average + (sample - average) * (_RISE if sample > average else _FALL)
+            elif self._cold:
+                self._cold -= 1
+            else:
+                self.latency_s = sample
         if self._outliers.watching:
             self._outliers.succeeded(self._name, now)
 

@@ -65,7 +65,7 @@ def test_the_less_loaded_one_is_taken() -> None:
 def test_latency_decides_between_equals_but_the_slower_one_is_looked_at_now_and_then() -> None:
     targets = [target("slow", latency_s=0.08), target("fast", latency_s=0.02)]
     found = Counter(name_of(power_of_two(targets)) for _ in range(2000))
-    assert 0 < found["slow"] < 150
+    assert 50 < found["slow"] < 250
 
 
 @pytest.mark.parametrize("latencies", [(0.0021, 0.002), (0.0004, 0.0001), (0.0, 0.5), (0.5, 0.0)])
@@ -80,6 +80,32 @@ def test_somebody_with_room_is_always_found(states: list[tuple[int, bool]]) -> N
     targets = [target(str(number), load, room=room) for number, (load, room) in enumerate(states)]
     found = power_of_two(targets)
     assert (found is not None and found.has_room) == any(room for _, room in states)
+
+
+def test_latency_is_an_average_that_falls_faster_than_it_rises_and_leaves_out_the_cold_start() -> None:
+    now = 0.0
+    record = Record("a", Outliers(), lambda: now)
+
+    def answer(seconds: float, times: int, status: int = 0) -> None:
+        nonlocal now
+        for _ in range(times):
+            made = call()
+            record.sent(made)
+            now += seconds
+            record.answered(made, status)
+
+    answer(0.5, 8)
+    assert record.latency_s == 0
+    answer(0.1, 20)
+    assert record.latency_s == pytest.approx(0.1, rel=0.01)
+    answer(0.2, 3)
+    risen = record.latency_s
+    assert 0.11 < risen < 0.14
+    answer(0.1, 3)
+    assert record.latency_s - 0.1 < 0.4 * (risen - 0.1)
+    before = record.latency_s
+    answer(0.0, 5, status=500)
+    assert record.latency_s == before, "failing fast is not being fast"
 
 
 # ---- round robin -------------------------------------------------------------------------------------------------
