@@ -13,13 +13,14 @@ from tests.fault.instance import Instance, serving
 MEGABYTES = int(os.environ.get("SOAK_STREAM_MEGABYTES", "600"))
 MOST_GROWTH = 64 << 20
 PAUSE_S = 0.02
+ROLES = ("node", "controller", "proxy", "replica")
 
 
 @pytest.mark.parametrize("kind", ["loop", "thread"])
 def test_memory_stays_flat(kind: str) -> None:
     with serving("tests.fault.streaming:app") as instance:
         read(instance, kind, 20)
-        processes = [psutil.Process(pid) for pid in instance.everything()]
+        processes = [psutil.Process(pid) for role in ROLES for pid in instance.pids(role)]
         before = {process.pid: process.memory_info().rss for process in processes}
         peak = dict(before)
 
