@@ -16,13 +16,6 @@ from eagleray.http.connections import SWEEP_S, Connections
 from eagleray.http.websocket import CLOSE_FRAME, WebSocketProtocol
 from eagleray.wire.websocket import ABNORMAL, GOING_AWAY, INTERNAL_ERROR, SERVICE_RESTART
 
-_STEP_BYTES = 16 * 1024
-_INFLATED_STEP_BYTES = 4 * 1024
-"""Bytes that are parsed before somebody looks at what came out: compressed ones may become a thousand times as many."""
-
-_TURN_RECORDS = 256
-"""Messages after which other connections have their turn: a client can put 40,000 into one read."""
-
 _CLOSE_S = 10.0
 """Seconds for the client to answer a close frame."""
 
@@ -32,6 +25,10 @@ close frame that says why."""
 
 _JOIN_BYTES = 16 * 1024
 """Up to here header and payload are joined into one buffer."""
+
+
+_BATCH_BYTES = 64 * 1024
+"""Up to here messages that came together go on together; a larger one would be copied for nothing."""
 
 
 class WebSocketHandler(Protocol):
@@ -58,7 +55,6 @@ class WebSocketConnection(asyncio.Protocol):
         self._handler: WebSocketHandler | None = handler
         self._connections = connections
         self._transport: asyncio.Transport | None = None
-        self._step = _INFLATED_STEP_BYTES if protocol.inflates else _STEP_BYTES
         self._rest = b""
         self._held = False
         self._next_turn: asyncio.Handle | None = None
@@ -114,38 +110,26 @@ class WebSocketConnection(asyncio.Protocol):
     # ---- in --------------------------------------------------------------------------------------------------
 
     def _feed(self, data: bytes) -> None:
-        """Parses in steps until all is parsed, the handler is full, or it is the turn of others."""
-        size, step = len(data), self._step
-        if size <= step:
-            self._take(data)
-            return
-        view = memoryview(data)
-        position = records = 0
-        while position < size and not self._ending:
-            if self._held or records > _TURN_RECORDS:
-                self._rest = bytes(view[position:])
-                if not self._held and self._next_turn is None:
-                    self._next_turn = asyncio.get_running_loop().call_soon(self._go_on)
-                return
-            records += self._take(view[position : position + step])
-            position += step
-
-    def _take(self, data: bytes | memoryview) -> int:
-        """Parses one piece; returns how many messages came of it."""
+        """Parses a turn's worth, and has the rest wait for the next one, or for the handler."""
         protocol = self._protocol
-        protocol.feed(data)
-        count = 0
+        rest = protocol.feed(data)
         if protocol.records:
             records, protocol.records = protocol.records, []
-            count = len(records)
-            if self._handler is not None:
+            handler = self._handler
+            if handler is not None:
                 self._active = True
-                self._handler.on_records(records[0] if count == 1 else b"".join(records))
+                for batch in records if len(records) == 1 else _join(records):
+                    handler.on_records(batch)
         self._send_control()
-        if protocol.ended is not None and not self._ending:
+        if self._ending:
+            return
+        if protocol.ended is not None:
             self._end(linger=not protocol.clean)
             self._tell(*protocol.ended, clean=protocol.clean)
-        return count
+        elif rest:
+            self._rest = rest
+            if not self._held and self._next_turn is None:
+                self._next_turn = asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
         self._next_turn = None
@@ -294,3 +278,18 @@ class WebSocketConnection(asyncio.Protocol):
         """Closes at once; what has not been sent is lost."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _join(records: list[bytes]) -> list[bytes]:
+    """The same records in as few pieces as `_BATCH_BYTES` allows."""
+    batches: list[bytes] = []
+    batch: list[bytes] = []
+    size = 0
+    for record in records:
+        size += len(record)
+        if size > _BATCH_BYTES and batch:
+            batches.append(b"".join(batch))
+            batch, size = [], len(record)
+        batch.append(record)
+    batches.append(b"".join(batch))
+    return batches
