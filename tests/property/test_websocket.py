@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.http.test_websocket import WRONG, messages, opened
+from tests.unit.http.test_websocket import WRONG, feed, messages, opened
 from tests.websocket_frames import (
     BINARY,
     CLOSE,
@@ -45,7 +45,7 @@ def outcome(*pieces: bytes, deflate: bool) -> tuple[object, ...]:
     protocol = opened(*([DEFLATE] if deflate else []), websocket_max_message_bytes=2000)
     output = b""
     for piece in pieces:
-        protocol.feed(piece)
+        feed(protocol, piece)
         output += b"".join(protocol.take_output())
     for _, payload in messages(protocol):
         assert len(payload) <= 2000
@@ -82,7 +82,7 @@ def test_a_real_client_and_we_understand_each_other(said: list[tuple[bool, str]]
         data = text.encode()
         (client.send_text if is_text else client.send_binary)(data)
         expected.append((1 if is_text else 2, data))
-    server.feed(b"".join(client.data_to_send()))
+    feed(server, b"".join(client.data_to_send()))
     assert messages(server) == expected
     for kind, data in expected:
         header, payload = server.encode(kind, data)

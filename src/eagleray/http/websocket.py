@@ -50,9 +50,9 @@ _SMALL_FRAME = 16 * 1024
 """A plain frame up to this size is waited for and read at one go, by this module, in a third of the library's time. The
 library gets larger ones and all others, frame by frame, so that nothing behind a wrong frame is looked at."""
 
-_TURN_RECORDS = 256
+_TURN_FRAMES = 256
 _TURN_BYTES = 1024 * 1024
-"""Messages, and bytes of them, after which others have their turn: a client can put 40,000 messages into one read, or
+"""Frames, and bytes of messages, after which others have their turn: a client can put 40,000 frames into one read, or
 1 MiB into 1 KiB that is compressed."""
 
 _SQUEEZED = range(64, 256 * 1024)
@@ -148,12 +148,12 @@ class WebSocketProtocol:
         """
         if self._tail:
             data, self._tail = self._tail + data, b""
-        self._gathered = 0
-        records = self.records
+        self._gathered = frames = 0
         size, position = len(data), 0
         while position < size and self.ended is None:
-            if len(records) >= _TURN_RECORDS or self._gathered >= _TURN_BYTES:
+            if frames >= _TURN_FRAMES or self._gathered >= _TURN_BYTES:
                 return data[position:]
+            frames += 1
             if not self._left:
                 end = self._measure(data, position)
                 if not end:

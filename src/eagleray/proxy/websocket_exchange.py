@@ -62,7 +62,7 @@ def open_websocket(
 class WebSocketExchange(Exchange):
     """Made by `open_websocket`; call `limit` once, before it is submitted to the router."""
 
-    __slots__ = ("_farewell", "_lifetime_s", "_protocol", "_socket")
+    __slots__ = ("_farewell", "_lifetime_s", "_opened", "_protocol", "_socket")
 
     def __init__(
         self,
@@ -79,6 +79,7 @@ class WebSocketExchange(Exchange):
         self._protocol = protocol
         self._socket: WebSocketConnection | None = None
         self._lifetime_s = 0.0
+        self._opened = False
         self._farewell = b""
 
     # ---- times -----------------------------------------------------------------------------------------------
@@ -127,6 +128,7 @@ class WebSocketExchange(Exchange):
             self._answer(500, TEXT, b"Internal Server Error")
             self.cancel()
             return
+        self._opened = True
         self._timeout_s = self._lifetime_s
         self._arm_lifetime()
         self._socket = socket = WebSocketConnection(self._protocol, self, connections)
@@ -223,12 +225,13 @@ class WebSocketExchange(Exchange):
             self._arm_lifetime(_LAST_MESSAGES_S if self._farewell else 0.0)
 
     def on_deadline(self) -> None:
-        if self._farewell:
-            # Not a timeout of the request's: it is told that the client has gone, and loses the rest of the messages.
-            self._bucket = None
-            self.cancel()
-        else:
+        if not self._opened:
             super().on_deadline()
+            return
+        # A conversation that has lasted so long is no failure of the replica's, so it is not given up as a timeout.
+        self._bucket = None
+        self._close(TIMEOUT, f"Request {self.head.request_id} timed out after {self._timeout_s}s.")
+        self.cancel()
 
     def on_user_error(self, head: ErrorHead, body: bytes) -> None:
         self.stream = None

@@ -639,3 +639,20 @@ def test_a_websocket_that_opens_while_the_proxy_drains_is_refused(run: Run) -> N
 
     replica = Replica()
     scenario(run, waiting.append, main)
+
+
+def test_a_deadline_also_ends_an_application_that_outlives_its_client(run: Run) -> None:
+    replica = Replica()
+
+    async def main(s: Stack) -> None:
+        socket = await open_socket(s, "x-request-timeout-seconds: 0.3")
+        assert replica.incoming is not None
+        replica.incoming.on_data = lambda chunk, end: None  # it does not care that the client has gone
+        await socket.send(close(1000))
+        assert await socket.next() == (0x88, b"\x03\xe8")
+        await socket.ended()
+        assert s.router.ongoing("default#D") == 1 and not replica.cancelled
+        await until(lambda: replica.cancelled)
+        await settled(s, "WS / 1000")
+
+    scenario(run, replica, main)

@@ -34,6 +34,12 @@ def opened(*extra: str, **limits: float) -> WebSocketProtocol:
     return WebSocketProtocol.open(request, HttpLimits(**limits))  # type: ignore[arg-type]
 
 
+def feed(protocol: WebSocketProtocol, data: bytes) -> None:
+    """Feeds until all is taken: after many frames it is the turn of others."""
+    while data:
+        data = protocol.feed(data)
+
+
 def messages(protocol: WebSocketProtocol) -> list[tuple[int, bytes]]:
     found = []
     for record in protocol.records:
@@ -105,14 +111,15 @@ def test_what_follows_a_handshake_is_not_parsed_as_http() -> None:
 
 def test_messages_whole_and_in_fragments() -> None:
     protocol = opened()
-    protocol.feed(
+    feed(
+        protocol,
         frame(TEXT, "né".encode())
         + frame(BINARY, b"\x00\xff")
         + frame(TEXT, b"\xc3", fin=False)  # a character may be cut in two
         + frame(PING, b"between")
         + frame(CONT, b"", fin=False)
         + frame(CONT, b"\xa9")
-        + frame(BINARY)
+        + frame(BINARY),
     )
     assert messages(protocol) == [(1, "né".encode()), (2, b"\x00\xff"), (1, "é".encode()), (2, b"")]
     assert sent(protocol) == [(0x80 | PONG, b"between")]
@@ -123,17 +130,17 @@ def test_the_largest_message_passes_and_one_more_byte_does_not() -> None:
     for pieces in ([b"x" * 1000], [b"x" * 400, b"x" * 600]):
         protocol = opened(websocket_max_message_bytes=1000)
         for number, piece in enumerate(pieces):
-            protocol.feed(frame(BINARY if not number else CONT, piece, fin=number == len(pieces) - 1))
+            feed(protocol, frame(BINARY if not number else CONT, piece, fin=number == len(pieces) - 1))
         assert messages(protocol) == [(2, b"x" * 1000)]
         protocol.records.clear()
-        protocol.feed(frame(BINARY, b"x" * 400, fin=False) + frame(CONT, b"x" * 601))
+        feed(protocol, frame(BINARY, b"x" * 400, fin=False) + frame(CONT, b"x" * 601))
         assert protocol.ended is not None and protocol.ended[0] == 1009
         assert not protocol.records
 
 
 def test_a_frame_that_only_announces_too_much_is_refused_at_once() -> None:
     protocol = opened(websocket_max_message_bytes=1000)
-    protocol.feed(frame(BINARY, b"", length=1 << 62)[:14])
+    feed(protocol, frame(BINARY, b"", length=1 << 62)[:14])
     assert protocol.ended is not None and protocol.ended[0] == 1009
 
 
@@ -174,10 +181,10 @@ WRONG = {
 @pytest.mark.parametrize("cut", [0, 1])
 def test_a_wrong_frame_ends_the_connection_and_nothing_else(data: bytes, code: int, cut: int) -> None:
     protocol = opened()
-    protocol.feed(frame(TEXT, b"before"))
+    feed(protocol, frame(TEXT, b"before"))
     for piece in [data] if not cut else [data[i : i + 1] for i in range(len(data))]:
-        protocol.feed(piece)
-    protocol.feed(frame(TEXT, b"after"))
+        feed(protocol, piece)
+    feed(protocol, frame(TEXT, b"after"))
     assert messages(protocol)[0] == (1, b"before")
     assert (1, b"after") not in messages(protocol)
     assert protocol.ended is not None and protocol.ended[0] == code
@@ -198,7 +205,7 @@ def test_a_wrong_frame_ends_the_connection_and_nothing_else(data: bytes, code: i
 )
 def test_a_client_that_closes_gets_its_close_frame_back(data: bytes, end: tuple[int, str]) -> None:
     protocol = opened()
-    protocol.feed(data + frame(TEXT, b"after"))
+    feed(protocol, data + frame(TEXT, b"after"))
     assert protocol.ended == end and protocol.clean
     assert not protocol.records
     ((first, payload),) = sent(protocol)
@@ -211,18 +218,32 @@ def _unmasked(data: bytes) -> bytes:
 
 def test_any_number_of_empty_fragments_are_not_kept() -> None:
     protocol = opened()
-    protocol.feed(frame(TEXT, b"", fin=False))
+    feed(protocol, frame(TEXT, b"", fin=False))
     flood = frame(CONT, b"", fin=False) * 2_000
-    protocol.feed(flood)
+    feed(protocol, flood)
     tracemalloc.start()
     try:
         for _ in range(5):
-            protocol.feed(flood)
+            feed(protocol, flood)
         assert tracemalloc.get_traced_memory()[0] < 100_000
     finally:
         tracemalloc.stop()
-    protocol.feed(frame(CONT))
+    feed(protocol, frame(CONT))
     assert messages(protocol) == [(1, b"")]
+
+
+def test_it_stops_after_many_frames_and_goes_on_with_the_rest() -> None:
+    protocol = opened()
+    for data, taken in (
+        (frame(TEXT, b"a") * 1000, 256),
+        (frame(PING) * 1000, 256),
+        (frame(BINARY, bytes(600_000)) * 4, 2),
+    ):
+        rest = protocol.feed(data)
+        assert len(rest) == len(data) // (4 if taken == 2 else 1000) * ((4 if taken == 2 else 1000) - taken)
+        feed(protocol, rest)
+    assert len(messages(protocol)) == 1004
+    assert len(sent(protocol)) == 1000
 
 
 # ---- compression -----------------------------------------------------------------------------------------------
@@ -232,7 +253,7 @@ def test_compressed_messages_both_ways() -> None:
     protocol = opened(DEFLATE)
     (extensions,) = (value for name, value in protocol.fields if name == b"sec-websocket-extensions")
     assert extensions.startswith(b"permessage-deflate")
-    protocol.feed(frame(TEXT, deflated(b"squeezed " * 100), rsv=4) + frame(TEXT, b"as it is"))
+    feed(protocol, frame(TEXT, deflated(b"squeezed " * 100), rsv=4) + frame(TEXT, b"as it is"))
     assert messages(protocol) == [(1, b"squeezed " * 100), (1, b"as it is")]
     header, payload = protocol.encode(1, b"answer " * 100)
     assert header[0] == 0x80 | 0x40 | TEXT and len(payload) < 100
@@ -246,7 +267,7 @@ def test_compressed_messages_both_ways() -> None:
 def test_compression_can_be_switched_off() -> None:
     protocol = opened(DEFLATE, websocket_compression=False)
     assert [name for name, _ in protocol.fields] == [b"sec-websocket-accept"]
-    protocol.feed(frame(TEXT, deflated(b"a"), rsv=4))
+    feed(protocol, frame(TEXT, deflated(b"a"), rsv=4))
     assert protocol.ended is not None and protocol.ended[0] == 1002
 
 
@@ -255,7 +276,7 @@ def test_a_decompression_bomb_is_cut_off_at_the_limit() -> None:
     protocol = opened(DEFLATE, websocket_max_message_bytes=100_000)
     tracemalloc.start()
     try:
-        protocol.feed(bomb)
+        feed(protocol, bomb)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
@@ -265,7 +286,7 @@ def test_a_decompression_bomb_is_cut_off_at_the_limit() -> None:
 
 def test_garbage_instead_of_compressed_data_is_refused() -> None:
     protocol = opened(DEFLATE)
-    protocol.feed(frame(BINARY, b"\xff\xff\xff\xff", rsv=4))
+    feed(protocol, frame(BINARY, b"\xff\xff\xff\xff", rsv=4))
     assert protocol.ended is not None and protocol.ended[0] in (1002, 1007)
 
 
@@ -284,6 +305,6 @@ def test_our_close_waits_for_the_clients_and_drops_its_messages() -> None:
     ((first, payload),) = sent(protocol)
     assert (first, payload) == (0x88, b"\x03\xe8" + b"x" * 123)
     assert not protocol.is_open and protocol.ended is None
-    protocol.feed(close(1000))
+    feed(protocol, close(1000))
     assert protocol.ended == (1000, "") and protocol.clean
     assert not sent(protocol)
