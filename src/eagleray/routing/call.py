@@ -110,6 +110,9 @@ class RoutedCall(CallHandler):
             record = target.record
             if record is not None:
                 record.answered(self, head.status)
+            if self.head.deadline:
+                pool = target.pool
+                pool.pace.took(pool.clock() - self.sent_at)
             if end:
                 self.state = DONE
                 if record is not None:

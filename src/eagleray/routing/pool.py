@@ -150,6 +150,8 @@ class Pool(WaitingRoom):
             target.in_flight += 1
         call.state = SENT
         call.target = target
+        if call.head.deadline:
+            call.sent_at = self.clock()
         if target.record is not None:
             target.record.sent(call)
         call.stream = target.client.call(call.head, call.body, end=call.body_complete, handler=call)

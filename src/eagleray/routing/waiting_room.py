@@ -10,6 +10,7 @@ from eagleray.base.ids import DeploymentID
 from eagleray.routing import admission
 from eagleray.routing.board import Board
 from eagleray.routing.call import DONE, QUEUED, RoutedCall
+from eagleray.routing.pace import Pace
 from eagleray.routing.policies import Policy
 from eagleray.routing.table import DeploymentEntry
 from eagleray.routing.target import Target
@@ -38,6 +39,7 @@ class WaitingRoom:
         self.entry: DeploymentEntry | None = None
         self.waiting = Waiting()
         self.limit = admission.Limit(open_board, clock)
+        self.pace = Pace()
         self.policy = Policy()
         self.chooser: Chooser | None = None
         self.clock = clock
@@ -80,9 +82,9 @@ class WaitingRoom:
         self.waiting.forget(call)
 
     def _is_late(self, call: RoutedCall) -> bool:
-        """Whether the deadline of `call`, a head, has passed; then it is refused before it costs a replica anything."""
+        """Whether `call`, a head, cannot meet its deadline; then it is refused before it costs a replica anything."""
         deadline = call.head.deadline
-        if not deadline or self.clock() < deadline:
+        if not deadline or self.clock() + self.pace.least_s < deadline:
             return False
         self.waiting.take(call)
         call.state = DONE
