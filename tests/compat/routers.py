@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Any
 
@@ -16,6 +17,10 @@ class Pinning(routing.RequestRouter):  # type: ignore[misc, name-defined]
 
     def initialize_state(self, journal: str) -> None:
         self.journal = Journal(journal)
+
+    def update_replicas(self, replicas: list[Any]) -> None:
+        super().update_replicas(replicas)
+        self.journal.write(f"{os.getpid()} knows {len(replicas)}")
 
     async def choose_replicas(self, candidate_replicas: list[Any], pending_request: Any = None) -> Any:
         ranked = sorted(candidate_replicas, key=lambda replica: replica.replica_id.unique_id)

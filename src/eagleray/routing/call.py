@@ -115,7 +115,7 @@ class RoutedCall(CallHandler):
                 pool.pace.took(pool.clock() - self.sent_at)
             if end:
                 self.state = DONE
-                if record is not None:
+                if record is not None and record.follows:
                     record.ended(self)
                 target.release(head.load)
             else:
@@ -136,7 +136,7 @@ class RoutedCall(CallHandler):
             return
         if code in (REJECTED, DRAINING):
             self.target = self.stream = None
-            if target.record is not None:
+            if target.record is not None and target.record.follows:
                 target.record.ended(self)
             if state == ABANDONED:
                 self.state = DONE
@@ -159,7 +159,7 @@ class RoutedCall(CallHandler):
         self.state = DONE
         target = self.target
         if target is not None:
-            if target.record is not None:
+            if target.record is not None and target.record.follows:
                 target.record.ended(self)
             target.release(load)
 

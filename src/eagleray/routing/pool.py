@@ -212,7 +212,7 @@ class Pool(WaitingRoom):
             if target.record is None and has_choice:
                 target.record = self._record(target)
             if target.record is not None:
-                target.record.chooser = self.chooser
+                target.record.tell(self.chooser)
         self._ejection.keep(t.entry.replica_id for t in targets if t.client is not None)
         self.policy.update(targets)
         if self.chooser is not None:

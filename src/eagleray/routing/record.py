@@ -31,11 +31,12 @@ class Record:
     """The record of one replica in one router. Belongs to the router's loop, but for `sent`."""
 
     __slots__ = (
+        "_chooser",
         "_clock",
         "_cold",
         "_name",
         "_outliers",
-        "chooser",
+        "follows",
         "latency_s",
         "models",
         "report",
@@ -46,8 +47,9 @@ class Record:
         self._name = name
         self._outliers = outliers
         self._clock = clock
-        self.chooser: Chooser | None = None
-        """Who else wants to know of ends."""
+        self.follows = False
+        """Whether ends must be told by `ended`: there are models, or a chooser."""
+        self._chooser: Chooser | None = None
         self._cold = _COLD
         self.latency_s = 0.0
         """Moving average; 0 as long as too little has been measured."""
@@ -62,8 +64,7 @@ class Record:
     def sent(self, call: RoutedCall) -> None:
         """A call goes out to the replica; from any thread when it names no model."""
         call.sent_at = self._clock()
-        model_id = call.head.multiplexed_model_id
-        if model_id:
+        if self.follows and (model_id := call.head.multiplexed_model_id):
             self.sent_models[model_id] = self.sent_models.get(model_id, 0) + 1
 
     def answered(self, call: RoutedCall, status: int) -> None:
@@ -97,9 +98,9 @@ class Record:
             self._outliers.failed(self._name, self._clock(), own_code=False)
 
     def ended(self, call: RoutedCall) -> None:
-        """The call is not there any more, also when it was refused."""
-        if self.chooser is not None:
-            self.chooser.ended(call)
+        """The call is not there any more, also when it was refused. Need not be told unless `follows`."""
+        if self._chooser is not None:
+            self._chooser.ended(call)
         model_id = call.head.multiplexed_model_id
         if model_id:
             left = self.sent_models.get(model_id, 1) - 1
@@ -108,12 +109,23 @@ class Record:
             else:
                 self.sent_models.pop(model_id, None)
 
+    def tell(self, chooser: Chooser | None) -> None:
+        """Ends are told to `chooser` from now on."""
+        self._chooser = chooser
+        self._follow()
+
+    def _follow(self) -> None:
+        self.follows = self._chooser is not None or self.models is not None
+        if not self.follows:
+            self.sent_models.clear()
+
     # ---- models ----------------------------------------------------------------------------------------------
 
     def take(self, report: ReplicaReport) -> None:
         """The replica has told what it is like."""
         self.report = report
         self.models = None if report.models is None else frozenset(report.models)
+        self._follow()
 
     def holds(self, model_id: str) -> bool:
         """Whether the replica has the model, or will have it soon."""
