@@ -127,8 +127,8 @@ class Policy:
         self.has_models = any(target.models is not None for target in targets)
 
     def line(self, call: RoutedCall) -> str:
-        """Which line `call` waits in; that of its model, even if no target is known to have models yet."""
-        return call.head.multiplexed_model_id
+        """Which line `call` waits in."""
+        return call.head.multiplexed_model_id if self.has_models else ""
 
     def pick(self, call: RoutedCall, targets: Sequence[Target], patient: bool) -> Target | None:
         """A target with room for `call`. Not `patient`: the call has waited for long enough, any will do."""

@@ -194,6 +194,7 @@ class Pool(WaitingRoom):
         if self.chooser is not None:
             self.chooser.close()
         self.policy, self.chooser = self._owner.steer(self, router)
+        self.policy.update(self.targets)
         self._plain = type(self.policy) is Policy and self.chooser is None
         for call in sorted(self.waiting.clear(), key=since):
             self.enqueue(call)
@@ -214,7 +215,10 @@ class Pool(WaitingRoom):
             if target.record is not None:
                 target.record.tell(self.chooser)
         self._ejection.keep(t.entry.replica_id for t in targets if t.client is not None)
+        had_models = self.policy.has_models
         self.policy.update(targets)
+        if self.policy.has_models != had_models:
+            self.line_up_again()
         if self.chooser is not None:
             self.chooser.update()
 

@@ -76,6 +76,11 @@ class WaitingRoom:
         call.line = "" if self._plain and not call.head.multiplexed_model_id else self.policy.line(call)
         self.waiting.add(call, first=first)
 
+    def line_up_again(self) -> None:
+        """Lines have another meaning now; who came first is still first."""
+        for call in sorted(self.waiting.clear(), key=_since):
+            self._line_up(call, False)
+
     def forget(self, call: RoutedCall) -> None:
         """A waiting call was cancelled."""
         call.state = DONE
@@ -99,3 +104,7 @@ class WaitingRoom:
             if call.state == QUEUED:
                 call.state = DONE
                 call.on_failed(error)
+
+
+def _since(call: RoutedCall) -> float:
+    return call.since
