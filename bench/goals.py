@@ -93,6 +93,11 @@ GOALS = (
         (_at_least("handle", "o100_cps", 20, "ray-tuned"),),
     ),
     Goal(
+        "10 MB numpy between deployments, p50",
+        (_at_most("arrays", "mb10_p50_ms", 2.5), _at_most("arrays", "mb10_p50_ms", 0.3, "ray")),
+        (_at_most("arrays", "mb10_p50_ms", 0.8),),
+    ),
+    Goal(
         "cold start of `eagleray run` to first 200",
         (_at_most("cold", "first_200_s", 1.2), _at_most("cold", "first_200_s", 0.15, "ray")),
         (_at_most("cold", "first_200_s", 0.7),),

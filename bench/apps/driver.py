@@ -4,6 +4,7 @@ Ray Serve runs under it in all scenarios, Eagleray where calls come from a drive
 standard input and writes one JSON answer a line to ANSWERS_FD:
 
     handle OUTSTANDING SECONDS   awaits calls of a handle; {"calls", "seconds", "p50_ms", "p99_ms"}
+    arrays SECONDS               has a replica send arrays to another one; {"calls", "p50_ms", "p99_ms"}
 
 End of input ends it, orderly.
 """
@@ -38,10 +39,17 @@ async def call(handle: Any, outstanding: int, seconds: float) -> dict[str, float
 
     await asyncio.gather(*(work() for _ in range(outstanding)))
     elapsed = clock() - started
+    return {"seconds": elapsed, **quantiles(latencies)}
+
+
+async def send_arrays(handle: Any, seconds: float) -> dict[str, float]:
+    return quantiles(await handle.send.remote(seconds))
+
+
+def quantiles(latencies: list[float]) -> dict[str, float]:
     latencies.sort()
     return {
         "calls": len(latencies),
-        "seconds": elapsed,
         "p50_ms": latencies[len(latencies) // 2] * 1000,
         "p99_ms": latencies[len(latencies) * 99 // 100] * 1000,
     }
@@ -62,6 +70,8 @@ def main() -> None:
             match line.split():
                 case ["handle", outstanding, seconds]:
                     answer = runner.run(call(handle, int(outstanding), float(seconds)))
+                case ["arrays", seconds]:
+                    answer = runner.run(send_arrays(handle, float(seconds)))
                 case _:
                     sys.exit(f"unknown command {line!r}")
             answers.write(json.dumps(answer) + "\n")

@@ -157,6 +157,42 @@ class Link:
 
 
 @serve.deployment(**OPTIONS)
+class Sum:
+    """Looks at one value of every page of an array of float64."""
+
+    async def __call__(self, array: Any) -> float:
+        return float(array[::512].sum())
+
+
+@serve.deployment(**OPTIONS)
+class Arrays:
+    """Sends arrays of 10 MB to Sum, one after the other, and says how long each takes."""
+
+    def __init__(self, following: Any) -> None:
+        self.following = following
+
+    async def __call__(self, request: Request) -> str:
+        return "ok"
+
+    async def send(self, seconds: float) -> list[float]:
+        import numpy as np  # only this workload has it
+
+        array = np.arange(1_250_000, dtype=np.float64)
+        total = float(array[::512].sum())
+        latencies = []
+        before = time.perf_counter()
+        deadline = before + seconds
+        while before < deadline:
+            found = await self.following.remote(array)
+            after = time.perf_counter()
+            latencies.append(after - before)
+            if found != total:
+                raise ValueError(f"the sum of the array is {found}, not {total}")
+            before = time.perf_counter()
+        return latencies
+
+
+@serve.deployment(**OPTIONS)
 class Entry:
     """HTTP entry of a chain."""
 
@@ -183,6 +219,10 @@ def json(arguments: dict[str, str]) -> Any:
 
 def typed(arguments: dict[str, str]) -> Any:
     return Typed.bind()
+
+
+def arrays(arguments: dict[str, str]) -> Any:
+    return Arrays.bind(Sum.bind())
 
 
 def echo(arguments: dict[str, str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.scenarios.arrays import Arrays
 from bench.scenarios.base import Scenario
 from bench.scenarios.batch import Batch
 from bench.scenarios.batch_latency import BatchLatency
@@ -23,6 +24,7 @@ SCENARIOS: dict[str, Scenario] = {
         Typed(),
         Chain(),
         Handle(),
+        Arrays(),
         Multiplex(),
         Payload(),
         Stream(),

@@ -15,6 +15,9 @@ APPS = Path(__file__).resolve().parent.parent / "apps"
 FLOWER = b'{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}'
 OCTETS = "application/octet-stream"
 
+DRIVEN = {"handle": "noop", "arrays": "arrays"}
+"""Workloads that apps/driver.py calls, not wrk, and the application that it deploys for each."""
+
 
 @dataclass(frozen=True)
 class Workload:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.environments import ROOT
 from bench.load import Request
-from bench.systems.base import APPS, Launch, Workload, executable, http_request
+from bench.systems.base import APPS, DRIVEN, Launch, Workload, executable, http_request
 
 
 class Eagleray:
@@ -21,8 +21,9 @@ class Eagleray:
 
     def launch(self, workload: Workload, port: int, temp_dir: Path) -> Launch | None:
         environment = {"PYTHONPATH": f"{self.checkout / 'src'}:{APPS}", "SERVE_IMPL": "eagleray"}
-        if workload.name == "handle":
-            program = [executable("eagleray", "python"), str(APPS / "driver.py"), "noop", "1", str(port)]
+        if workload.name in DRIVEN:
+            application = DRIVEN[workload.name]
+            program = [executable("eagleray", "python"), str(APPS / "driver.py"), application, "1", str(port)]
             return Launch(program, environment, driver=True)
         options = ["--host", "127.0.0.1", "--port", str(port), "--app-dir", str(APPS)]
         command = [

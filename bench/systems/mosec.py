@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.load import Request
-from bench.systems.base import APPS, FLOWER, OCTETS, Launch, Workload, executable
+from bench.systems.base import APPS, DRIVEN, FLOWER, OCTETS, Launch, Workload, executable
 
 
 class Mosec:
@@ -18,7 +18,7 @@ class Mosec:
     ends_orderly = False  # after load it takes up to 10 s now and then, and nothing of it is measured
 
     def launch(self, workload: Workload, port: int, temp_dir: Path) -> Launch | None:
-        if workload.name == "handle":
+        if workload.name in DRIVEN:
             return None
         program = [
             executable("mosec", "python"),

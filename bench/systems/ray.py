@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.load import Request
-from bench.systems.base import APPS, Launch, Workload, executable, http_request
+from bench.systems.base import APPS, DRIVEN, Launch, Workload, executable, http_request
 
 
 class RayDefault:
@@ -19,7 +19,7 @@ class RayDefault:
     settings: dict[str, str] = {}  # noqa: RUF012
 
     def launch(self, workload: Workload, port: int, temp_dir: Path) -> Launch | None:
-        application = "noop" if workload.name == "handle" else workload.name
+        application = DRIVEN.get(workload.name, workload.name)
         program = [
             executable("ray", "python"),
             str(APPS / "driver.py"),
