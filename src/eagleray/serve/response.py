@@ -166,7 +166,12 @@ class HandleCall(RoutedCall):
             self.payload = codec.load_error(self.payload)
             self.outcome = ERROR
         error: BaseException = self.payload
-        raise error.with_traceback(None)
+        try:
+            raise error.with_traceback(None)
+        finally:
+            # As futures do: its traceback would refer to this call, which refers to it, and everything in the frames
+            # between, borrowed memory too, would wait for the garbage collector.
+            del self, error
 
 
 class StreamCall(HandleCall):
@@ -277,8 +282,11 @@ class DeploymentResponse(_Response[R]):
         call = self._call
         if call.outcome == PENDING:
             yield from call.until_ready()
-        result: R = call.read()
-        return result
+        try:
+            result: R = call.read()
+            return result
+        finally:
+            del self, call  # see `read`
 
     def result(self, *, timeout_s: float | None = None, _skip_asyncio_check: bool = False) -> R:
         """Blocks for the result. TimeoutError after `timeout_s`, which does not cancel the call."""
@@ -287,8 +295,11 @@ class DeploymentResponse(_Response[R]):
         call = self._call
         if call.outcome == PENDING and not call.block(timeout_s) and call.outcome == PENDING:
             raise TimeoutError(f"Request {self.request_id} had no result after {timeout_s} s.")
-        result: R = call.read()
-        return result
+        try:
+            result: R = call.read()
+            return result
+        finally:
+            del self, call  # see `read`
 
 
 class DeploymentResponseGenerator(_Response[R]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -294,3 +295,28 @@ def test_a_long_load_needs_no_more_memory_than_a_short_one(app: Callable[..., An
     wait_for(lambda: settled(entry, sink))
     for (fds, rss), (fds_idle, rss_idle) in zip(before, figures(), strict=True):
         assert fds_idle <= fds and rss_idle < rss - 5, "the memory of the load has been given back"
+
+
+def test_a_failed_call_leaves_nothing_to_the_garbage_collector(app: Callable[..., Any]) -> None:
+    """What the frames of its traceback hold is freed with the error, although the call has kept that."""
+    _, sink = app()
+
+    async def catch_awaited(array: Any) -> None:
+        with pytest.raises(ValueError, match="no"):
+            await sink.fail.remote(array)
+
+    def catch() -> None:
+        result = sink.echo.remote(np.ones(2 * MB, dtype=np.uint8)).result(timeout_s=10)
+        try:
+            sink.fail.remote(result).result(timeout_s=10)
+        except ValueError:
+            asyncio.run(catch_awaited(result))
+
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            catch()
+        wait_for(lambda: settled(sink))
+    finally:
+        gc.enable()
