@@ -229,7 +229,7 @@ def test_routers_that_know_nothing_of_each_other_send_a_new_model_to_the_same_re
 def test_a_deployment_without_models_routes_calls_that_name_one_as_any_other() -> None:
     targets = [target("a", 3), target("b")]
     policy = Policy()
-    assert pick(policy, "m", targets) == "b"
+    assert pick(policy, "m", targets) == "b" and policy.line(call("m")) == ""
 
 
 def test_round_robin_goes_round_those_that_have_the_model() -> None:
