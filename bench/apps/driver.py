@@ -15,6 +15,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from typing import Any
@@ -55,6 +56,12 @@ def quantiles(latencies: list[float]) -> dict[str, float]:
     }
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def main() -> None:
     workload, depth, port, answers_fd = sys.argv[1:]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -62,7 +69,12 @@ def main() -> None:
         import ray
 
         ray.init(address="local", _temp_dir=os.environ["BENCH_TEMP_DIR"])
-    serving.serve.start(http_options={"host": "127.0.0.1", "port": int(port)})
+    options: dict[str, Any] = {"http_options": {"host": "127.0.0.1", "port": int(port)}}
+    if workload == "rpc":
+        options["http_options"]["port"] = free_port()
+        servicer = "answer_pb2_grpc:add_AnswererServicer_to_server"
+        options["grpc_options"] = {"port": int(port), "grpc_servicer_functions": [servicer]}
+    serving.serve.start(**options)
     handle = serving.serve.run(getattr(serving, workload)({"depth": depth}), name="bench", route_prefix="/")
     # One loop for all commands: with the router in the driver's own thread (Ray tuned) a handle belongs to the first.
     with os.fdopen(int(answers_fd), "w", buffering=1) as answers, asyncio.Runner() as runner:

@@ -38,6 +38,19 @@ class Noop:
 
 
 @serve.deployment(**OPTIONS)
+class Rpc:
+    """Answers RPCs of answer.proto."""
+
+    def __init__(self) -> None:
+        import answer_pb2  # generated, and only for this workload
+
+        self.reply = answer_pb2.Reply
+
+    async def Answer(self, request: Any) -> Any:
+        return self.reply(text="ok")
+
+
+@serve.deployment(**OPTIONS)
 class Echo:
     async def __call__(self, request: Request) -> Response:
         return Response(await request.body(), media_type="application/octet-stream")
@@ -211,6 +224,10 @@ def multiplex(arguments: dict[str, str]) -> Any:
 
 def noop(arguments: dict[str, str]) -> Any:
     return Noop.bind()
+
+
+def rpc(arguments: dict[str, str]) -> Any:
+    return Rpc.bind()
 
 
 def json(arguments: dict[str, str]) -> Any:

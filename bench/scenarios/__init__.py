@@ -8,6 +8,7 @@ from bench.scenarios.batch import Batch
 from bench.scenarios.batch_latency import BatchLatency
 from bench.scenarios.chain import Chain
 from bench.scenarios.cold import Cold
+from bench.scenarios.grpc import Grpc
 from bench.scenarios.handle import Handle
 from bench.scenarios.json import Json, Typed
 from bench.scenarios.multiplex import Multiplex
@@ -25,6 +26,7 @@ SCENARIOS: dict[str, Scenario] = {
         Chain(),
         Handle(),
         Arrays(),
+        Grpc(),
         Multiplex(),
         Payload(),
         Stream(),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bench.systems.base import System
 from bench.systems.eagleray import Eagleray
+from bench.systems.grpc_aio import GrpcAio
 from bench.systems.mosec import Mosec
 from bench.systems.ray import RayDefault, RayTuned
 from bench.systems.uvicorn import Uvicorn, UvicornFastAPI
 
 SYSTEMS: dict[str, System] = {
     system.name: system
-    for system in (Uvicorn(), UvicornFastAPI(), Mosec(), RayDefault(), RayTuned(), Eagleray())
+    for system in (Uvicorn(), UvicornFastAPI(), GrpcAio(), Mosec(), RayDefault(), RayTuned(), Eagleray())
 }

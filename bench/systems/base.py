@@ -11,6 +11,8 @@ from bench.environments import VENVS
 from bench.load import Request
 
 APPS = Path(__file__).resolve().parent.parent / "apps"
+PROTOS = VENVS / "protos"
+"""Where `environments.compile_protos` puts the generated modules of apps/answer.proto."""
 
 FLOWER = b'{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}'
 OCTETS = "application/octet-stream"
@@ -70,3 +72,8 @@ def http_request(workload: Workload, size: int) -> Request:
     if workload.name == "batch":
         return Request(path="/batch")
     return Request()
+
+
+def grpc_request() -> Request:
+    """One RPC of apps/answer.proto, with a Question whose text is "hello"."""
+    return Request("GRPC", "/answer.Answerer/Answer", b"\0\0\0\0\x07\x0a\x05hello", "application/grpc")

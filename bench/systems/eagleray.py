@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.environments import ROOT
 from bench.load import Request
-from bench.systems.base import APPS, DRIVEN, Launch, Workload, executable, http_request
+from bench.systems.base import APPS, DRIVEN, PROTOS, Launch, Workload, executable, grpc_request, http_request
 
 
 class Eagleray:
@@ -25,6 +25,19 @@ class Eagleray:
             application = DRIVEN[workload.name]
             program = [executable("eagleray", "python"), str(APPS / "driver.py"), application, "1", str(port)]
             return Launch(program, environment, driver=True)
+        if workload.name == "rpc":
+            environment["PYTHONPATH"] += f":{PROTOS}"
+            servicer = "answer_pb2_grpc:add_AnswererServicer_to_server"
+            grpc = ["--port", "0", "--grpc-port", str(port), "--grpc-servicer-functions", servicer]
+            program = [
+                executable("eagleray", "eagleray"),
+                "run",
+                "serving:rpc",
+                "x=1",
+                "--app-dir",
+                str(APPS),
+            ]
+            return Launch([*program, *grpc], environment)
         options = ["--host", "127.0.0.1", "--port", str(port), "--app-dir", str(APPS)]
         command = [
             executable("eagleray", "eagleray"),
@@ -35,4 +48,4 @@ class Eagleray:
         return Launch([*command, *options], environment)
 
     def request(self, workload: Workload, size: int) -> Request:
-        return http_request(workload, size)
+        return grpc_request() if workload.name == "rpc" else http_request(workload, size)

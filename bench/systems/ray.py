@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.load import Request
-from bench.systems.base import APPS, DRIVEN, Launch, Workload, executable, http_request
+from bench.systems.base import APPS, DRIVEN, PROTOS, Launch, Workload, executable, grpc_request, http_request
 
 
 class RayDefault:
@@ -31,13 +31,13 @@ class RayDefault:
             "SERVE_IMPL": "ray",
             "RAY_USAGE_STATS_ENABLED": "0",
             "BENCH_TEMP_DIR": str(temp_dir),
-            "PYTHONPATH": str(APPS),
+            "PYTHONPATH": f"{APPS}:{PROTOS}",
             **self.settings,
         }
         return Launch(program, environment, driver=True)
 
     def request(self, workload: Workload, size: int) -> Request:
-        return http_request(workload, size)
+        return grpc_request() if workload.name == "rpc" else http_request(workload, size)
 
 
 class RayTuned(RayDefault):
