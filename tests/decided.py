@@ -19,7 +19,7 @@ from eagleray.reconcile.application import reconcile
 from eagleray.reconcile.instance import LISTED, InstanceRow, InstanceState, Trigger
 from eagleray.reconcile.placement import UNIT, Supply
 from eagleray.reconcile.status import application_overview
-from eagleray.reconcile.target import proxy_target
+from eagleray.reconcile.target import PROXY_KEY, proxy_target
 from eagleray.reconcile.world import World
 from eagleray.spec.application import ApplicationSpec
 from eagleray.spec.status import ApplicationStatusOverview, DeploymentStatusOverview
@@ -202,8 +202,8 @@ class Decided:
     def deploy(self, name: str = "default", **arguments: Any) -> None:
         self.apply(e.Deployed(name, application(name, **arguments), 0.0))
 
-    def want_proxy(self) -> None:
-        self.apply(e.ProxyWanted(proxy_target({"port": 8000})))
+    def want_proxy(self, key: str = PROXY_KEY) -> None:
+        self.apply(e.ProxyWanted(proxy_target({"port": 8000}, key), key))
 
     # ---- what can be seen ---------------------------------------------------------------------------------------
 

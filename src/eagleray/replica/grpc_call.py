@@ -28,7 +28,6 @@ from eagleray.serve.context import RequestContext
 from eagleray.serve.grpc_util import MAX_DETAILS, RayServegRPCContext, gRPCInputStream, status_number
 from eagleray.serve.servicers import Deserializer, deserializer_of
 from eagleray.wire.messages import (
-    GRPC_COMPRESSION,
     GRPC_MESSAGE,
     STATUS_HEADER,
     USER,
@@ -136,11 +135,13 @@ class GrpcCall(PythonCall):
         self.answer(0, headers, body)
 
     def _dump(self, item: Any) -> bytes:
-        message = GRPC_MESSAGE + self._serialize(item)
-        outflow, compression = self.outflow, self.rpc_context.take_compression()
-        if compression >= 0 and outflow is not None:
-            outflow.push(GRPC_COMPRESSION + bytes([compression]))
-        return message
+        return GRPC_MESSAGE + self._serialize(item)
+
+    def _stream_headers(self) -> Headers:
+        compression = self.rpc_context.take_compression()
+        if compression < 0:
+            return NO_HEADERS
+        return [(STATUS_HEADER, encode_grpc_status(GrpcStatus(compression=compression)))]
 
     def _serialize(self, item: Any) -> bytes:
         serialize = getattr(item, "SerializeToString", None)

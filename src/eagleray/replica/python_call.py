@@ -19,7 +19,7 @@ from eagleray.replica.callable import Method
 from eagleray.replica.errors import trimmed_text
 from eagleray.serve.context import _serve_request_context
 from eagleray.wire import codec
-from eagleray.wire.messages import USER
+from eagleray.wire.messages import USER, Headers
 
 _NO_LIMIT = 1 << 62
 """Callers are our own processes; what they may send is bounded where the outside comes in."""
@@ -75,6 +75,9 @@ class PythonCall(Call):
 
     def _dump(self, item: Any) -> bytes:
         return codec.dump_value(item)
+
+    def _stream_headers(self) -> Headers:
+        return NO_HEADERS
 
     def _give(self, result: Any) -> None:
         self.answer(0, NO_HEADERS, codec.dump_value(result, self.incoming.take))
@@ -190,7 +193,7 @@ class PythonCall(Call):
         """Sends an item; the first one with the beginning of the answer."""
         data = self._dump(item)
         if outflow is None:
-            return self.begin(0, NO_HEADERS, data)
+            return self.begin(0, self._stream_headers(), data)
         outflow.push(data)
         return outflow
 

@@ -67,7 +67,8 @@ class GrpcStatus(msgspec.Struct, array_like=True, gc=False):
     """How an RPC ends, where that is not a mere OK. `compression` is a number of grpc.Compression, -1: not set.
 
     A unary answer has it as its only header, an ERROR of code `user` as its body, a stream as its last message behind
-    a byte `GRPC_STATUS`: metadata then comes behind what is still queued, and messages may be empty.
+    a byte `GRPC_STATUS`: metadata then comes behind what is still queued, and messages may be empty. A stream's
+    compression is in the header of its beginning.
     """
 
     code: int = 0
@@ -77,8 +78,8 @@ class GrpcStatus(msgspec.Struct, array_like=True, gc=False):
 
 
 STATUS_HEADER = b":grpc-status"
-GRPC_MESSAGE, GRPC_STATUS, GRPC_COMPRESSION = b"\0", b"\1", b"\2"
-"""First byte of a message in a gRPC stream; behind the last one is one byte, which comes before all messages."""
+GRPC_MESSAGE, GRPC_STATUS = b"\0", b"\1"
+"""First byte of a message in a gRPC stream."""
 
 
 class CallHead(msgspec.Struct, array_like=True, gc=False):

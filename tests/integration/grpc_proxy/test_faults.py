@@ -180,6 +180,17 @@ def test_a_proxy_that_dies(port: int, echo: Any, journal: Journal) -> None:
     assert pids("proxy.grpc") and victim not in pids("proxy.grpc")
 
 
+def test_a_controller_that_dies_is_not_noticed(echo: Any) -> None:
+    (victim,) = pids("controller")
+    proxies = pids("proxy.grpc")
+    os.kill(victim, signal.SIGKILL)
+    for _ in range(20):
+        assert echo.Say(Note(text="on"), timeout=TIMEOUT_S).text == "echo: on"
+    assert not wait_gone([victim], 5.0)
+    assert serve.status().applications["main"].status == "RUNNING", "the next one has adopted them"
+    assert pids("proxy.grpc") == proxies
+
+
 def test_the_http_proxy_and_node_stay_without_grpc(echo: Any) -> None:
     """What is loaded is seen in the processes' maps: grpc's extension module is mapped where it is imported."""
 

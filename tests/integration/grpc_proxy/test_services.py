@@ -156,6 +156,14 @@ def test_standard_health(channel: grpc.Channel, service: str) -> None:
     watching.cancel()
 
 
+def test_health_of_all_services(channel: grpc.Channel) -> None:
+    answer = health_pb2_grpc.HealthStub(channel).List(health_pb2.HealthListRequest(), timeout=TIMEOUT_S)
+    assert {name: one.status for name, one in answer.statuses.items()} == {
+        "": SERVING,
+        "tests.echo.Echo": SERVING,
+    }
+
+
 def test_health_of_an_unknown_service(channel: grpc.Channel) -> None:
     request = health_pb2.HealthCheckRequest(service="no.Such")
     error = failure(lambda: health_pb2_grpc.HealthStub(channel).Check(request, timeout=TIMEOUT_S))
@@ -177,3 +185,12 @@ def test_reflection_shows_the_users_services(channel: grpc.Channel) -> None:
     }
     described = reflect(channel, file_containing_symbol="tests.echo.Echo").file_descriptor_response
     assert b"tests.echo" in described.file_descriptor_proto[0]
+
+
+def test_a_drain_tells_those_who_watch_and_does_not_wait_for_them(channel: grpc.Channel) -> None:
+    """Runs last. A client that watches, as load balancers do, must not hold the shutdown up for its 20 s."""
+    watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+    assert next(watching).status == SERVING
+    serve.shutdown()
+    assert [one.status for one in watching] == [NOT_SERVING]
+    assert watching.code() is Code.OK, "and not DEADLINE_EXCEEDED"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import select
+import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -145,12 +147,49 @@ def test_the_context_says_what_the_client_sent(echo: Any) -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["compress me", "plain"])
-def test_answers_may_be_compressed(echo: Any, text: str) -> None:
-    """The client library decompresses by itself, so what is seen here is that it still understands."""
-    assert echo.Say(Note(text=text), timeout=TIMEOUT_S).text == f"echo: {text}"
-    answers = echo.Chat(iter([Note(text=text.split()[0]), Note(text="more" * 1000)]), timeout=TIMEOUT_S)
-    assert [len(answer.text) for answer in answers] == [len(text.split()[0]), 4000]
+class Relay:
+    """Passes one connection on to `port` and counts the bytes that come back."""
+
+    def __init__(self, port: int) -> None:
+        self.received = 0
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._server.getsockname()[1])
+        self._port = port
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        client, _ = self._server.accept()
+        with client, socket.create_connection(("127.0.0.1", self._port)) as server:
+            ends = {client: server, server: client}
+            while ends:
+                for one in select.select(list(ends), [], [])[0]:
+                    data = one.recv(65536)
+                    if not data:
+                        return
+                    self.received += len(data) if one is server else 0
+                    ends[one].sendall(data)
+
+    def close(self) -> None:
+        self._thread.join(TIMEOUT_S)
+        self._server.close()
+
+
+@pytest.mark.parametrize(("word", "least", "most"), [("compress", 0, 20_000), ("plain", 200_000, 300_000)])
+@pytest.mark.parametrize("kind", ["unary", "stream"])
+def test_answers_may_be_compressed(echo: Any, port: int, word: str, least: int, most: int, kind: str) -> None:
+    """The client's library decompresses by itself, so bytes are counted on their way."""
+    relay = Relay(port)
+    with grpc.insecure_channel(f"127.0.0.1:{relay.port}") as channel:
+        stub = echo_pb2_grpc.EchoStub(channel)
+        if kind == "unary":
+            text = f"{word} {'x' * 200_000}"
+            assert stub.Say(Note(text=text), timeout=TIMEOUT_S).text == f"echo: {text}"
+        else:
+            answers = stub.Chat(iter([Note(text=word), Note(data=b"x" * 200_000)]), timeout=TIMEOUT_S)
+            assert [len(answer.data) for answer in answers] == [0, 200_000]
+    relay.close()
+    assert least < relay.received < most
 
 
 # ---- the end of a call before its answer -------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.decided import REJECTED, Decided, application
+from tests.decided import REJECTED, UP, Decided, application
 
 from eagleray.reconcile import events as e
 from eagleray.reconcile.instance import (
@@ -18,6 +18,7 @@ from eagleray.reconcile.instance import (
     Trigger,
 )
 from eagleray.reconcile.status import proxy_error, serve_status
+from eagleray.reconcile.target import GRPC_PROXY_KEY
 
 CHAIN = {"front": {"children": ["middle"]}, "middle": {"children": ["back"]}, "back": {}}
 
@@ -198,6 +199,24 @@ def test_http_error_is_the_reason_of_the_engine() -> None:
     decided.settle()
     assert proxy_error(decided.world) == "port in use"
     assert serve_status(decided.world).proxies == {}
+
+
+def test_a_grpc_proxy_is_a_system_deployment_of_its_own() -> None:
+    decided = Decided()
+    decided.want_proxy()
+    decided.outcome = lambda row: REJECTED if row.owner == GRPC_PROXY_KEY else UP
+    decided.want_proxy(GRPC_PROXY_KEY)
+    decided.settle()
+    assert proxy_error(decided.world) == ""
+    assert proxy_error(decided.world, GRPC_PROXY_KEY) == "port in use"
+    decided.outcome = lambda row: UP
+    decided.advance(60)
+    decided.settle()
+    assert proxy_error(decided.world, GRPC_PROXY_KEY) == ""
+    assert list(serve_status(decided.world).proxies.values()) == ["HEALTHY", "HEALTHY"]
+    decided.apply(e.ShutdownRequested())
+    decided.settle()
+    assert decided.world.has_ended and not decided.world.instances
 
 
 def test_serve_status_counts_replicas() -> None:

@@ -22,7 +22,7 @@ from eagleray.proxy.access import AccessLog
 from eagleray.routing import Router, RoutingTable, Subscription
 from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.server import Incoming, Server
-from eagleray.serve.servicers import record, require_grpc
+from eagleray.serve.servicers import Rpc, record, require_grpc
 from eagleray.wire.control import Drain, Empty, GrpcProxyLaunch, Health, Ready, decode
 from eagleray.wire.messages import CallKind, ErrorHead
 
@@ -146,7 +146,7 @@ def _dispatch(methods: ControlMethods, incoming: Incoming) -> None:
         incoming.fail(ErrorHead("internal", "A proxy answers control calls only."))
 
 
-def _recorded(options: dict[str, Any]) -> Any:
+def _recorded(options: dict[str, Any]) -> dict[str, Rpc]:
     """The users' RPCs. Their modules are generated code, but whatever they raise is told to who has started us."""
     try:
         require_grpc()

@@ -21,7 +21,6 @@ from eagleray.proxy.grpc.exchange import RpcExchange, StreamAnswer, UnaryAnswer,
 from eagleray.routing import Route, Router, RoutingTable
 from eagleray.serve.servicers import Rpc, name_of
 from eagleray.wire.messages import (
-    GRPC_COMPRESSION,
     GRPC_MESSAGE,
     CallHead,
     CallKind,
@@ -33,7 +32,6 @@ from eagleray.wire.messages import (
 logger = logging.getLogger("eagleray.proxy")
 
 _MESSAGE = GRPC_MESSAGE[0]
-_COMPRESSION = GRPC_COMPRESSION[0]
 _CANCELLED, _NOT_FOUND = 1, 5
 _FOREVER_S = 1e9
 """Time-outs from here on (30 years, infinity) are none."""
@@ -142,7 +140,9 @@ class Endpoint:
             status, body = await done
         finally:
             self._leave(exchange, status)
-        _conclude(context, head.request_id, status)
+        if status is not None:
+            await _compress(context, status)
+            _conclude(context, head.request_id, status)
         return body
 
     async def stream_unary(self, requests: object, context: Any) -> bytes:
@@ -161,7 +161,9 @@ class Endpoint:
         finally:
             self._leave(exchange, status)
             await _stop(reading)
-        _conclude(context, head.request_id, status)
+        if status is not None:
+            await _compress(context, status)
+            _conclude(context, head.request_id, status)
         return body
 
     async def unary_stream(self, request: bytes, context: Any) -> None:
@@ -261,12 +263,12 @@ class Endpoint:
             status = await self._write_all(exchange, context)
         finally:
             self._leave(exchange, status)
-        _conclude(context, exchange.head.request_id, status)
+        if status is not None:
+            _conclude(context, exchange.head.request_id, status)
 
     async def _write_all(self, exchange: StreamAnswer, context: Any) -> GrpcStatus | None:
         messages = exchange.messages
         told: GrpcStatus | None = None
-        begun = False
         while messages or not exchange.ended:
             if not messages:
                 exchange.changed.clear()
@@ -275,11 +277,10 @@ class Endpoint:
             message = messages.popleft()
             kind = message[0]
             if kind == _MESSAGE:
-                begun = True
+                if exchange.compression >= 0:
+                    context.set_compression(exchange.compression)
+                    exchange.compression = -1
                 await context.write(message[1:])
-            elif kind == _COMPRESSION:
-                if not begun:
-                    context.set_compression(message[1])
             else:
                 told = decode_grpc_status(message[1:])
             exchange.consumed(len(message))
@@ -337,18 +338,21 @@ def _refuse(context: Any, status: GrpcStatus) -> bytes:
     return b""
 
 
-def _conclude(context: Any, request_id: str, status: GrpcStatus | None) -> None:
+async def _compress(context: Any, status: GrpcStatus) -> None:
+    """Compresses a unary answer, if it is to be. grpc.aio does so only when its initial metadata is sent by hand."""
+    if status.compression >= 0:
+        context.set_compression(status.compression)
+        await context.send_initial_metadata(())
+
+
+def _conclude(context: Any, request_id: str, status: GrpcStatus) -> None:
     """Sets how the RPC ends; the request id is among the trailing metadata already."""
-    if status is None:
-        return
     if status.code:
         context.set_code(status.code)
     if status.details:
         context.set_details(status.details)
     if status.trailing:
         context.set_trailing_metadata((("request_id", request_id), *map(tuple, status.trailing)))
-    if status.compression >= 0:
-        context.set_compression(status.compression)
 
 
 def _read_timeout(text: str, default_s: float) -> float:

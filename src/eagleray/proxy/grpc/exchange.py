@@ -98,6 +98,13 @@ class RpcExchange(RoutedCall):
             self.upload.writable.set()
 
 
+def _status_in(head: ReplyHead) -> GrpcStatus | None:
+    for name, value in head.headers:
+        if name == STATUS_HEADER:
+            return decode_grpc_status(value)
+    return None
+
+
 class UnaryAnswer(RpcExchange):
     """An RPC whose answer is one message: `done` becomes (status, message)."""
 
@@ -148,10 +155,7 @@ class UnaryAnswer(RpcExchange):
 
     def _answer(self, head: ReplyHead, body: bytes) -> None:
         self.stream = None  # it knows us too: without this every request would be a cycle for the collector
-        status = None
-        for name, value in head.headers:
-            if name == STATUS_HEADER:
-                status = decode_grpc_status(value)
+        status = _status_in(head)
         if len(body) > self._limit:
             text = f"The reply has {len(body)} bytes, more than {self._limit} (max_message_bytes)."
             status, body = GrpcStatus(_RESOURCE_EXHAUSTED, text), b""
@@ -166,16 +170,19 @@ class UnaryAnswer(RpcExchange):
 class StreamAnswer(RpcExchange):
     """An RPC whose answer is a stream: `messages` in order; the status, once `ended`, is behind the last of them."""
 
-    __slots__ = ("changed", "ended", "messages", "status")
+    __slots__ = ("changed", "compression", "ended", "messages", "status")
 
     def __init__(self, key: str, head: CallHead, body: bytes, body_complete: bool) -> None:
         super().__init__(key, head, body, body_complete)
         self.messages: deque[bytes] = deque()
+        self.compression = -1
         self.changed = asyncio.Event()
         self.ended = False
         self.status: GrpcStatus | None = None
 
     def on_result(self, head: ReplyHead, body: bytes, end: bool) -> None:
+        if (status := _status_in(head)) is not None:
+            self.compression = status.compression
         self.on_chunk(body, end)
 
     def on_chunk(self, chunk: bytes, end: bool) -> None:

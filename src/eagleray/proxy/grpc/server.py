@@ -1,7 +1,8 @@
 """The gRPC server: one handler for each RPC that the users' servicer functions know, all of which go to the router.
 
-The only module that imports gRPC. It knows the last routing table and nothing else; with the controller gone it goes
-on. Messages are not parsed here, so no generated class of a user runs in this process but to be registered.
+The only module that imports gRPC, but for the messages of its health service. It knows the last routing table and
+nothing else; with the controller gone it goes on. Messages are not parsed here, so no generated class of a user runs in
+this process but to be registered.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import defaultdict
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from eagleray.base.errors import EaglerayError
@@ -20,14 +21,13 @@ from eagleray.proxy.access import AccessLog
 from eagleray.proxy.deadlines import Deadlines
 from eagleray.proxy.grpc.built_in import BUILT_IN_SERVICE, healthz_response, list_applications_response
 from eagleray.proxy.grpc.endpoint import Endpoint, Floor
+from eagleray.proxy.grpc.health import Health
 from eagleray.routing import Router, RoutingTable
 from eagleray.rpc.tcp import why_not_bound
 from eagleray.serve.servicers import Rpc
 
 logger = logging.getLogger("eagleray.proxy")
 
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNAVAILABLE = 14
 
 
@@ -43,7 +43,7 @@ class GrpcServer:
     ) -> None:
         self._options = options
         self._tasks = Tasks("grpc proxy")
-        self._health = health.aio.HealthServicer()
+        self._health = Health({rpc.service for rpc in rpcs.values()})
         limit = int(options["max_message_bytes"])
         self.floor = Floor(
             router,
@@ -61,12 +61,11 @@ class GrpcServer:
                 ("grpc.max_send_message_length", limit),
             )
         )
-        self._services = self._register(rpcs)
+        self._register(rpcs)
 
     # ---- services --------------------------------------------------------------------------------------------
 
-    def _register(self, rpcs: dict[str, Rpc]) -> list[str]:
-        """Returns the names of the users' services."""
+    def _register(self, rpcs: dict[str, Rpc]) -> None:
         services: dict[str, dict[str, Any]] = defaultdict(dict)
         for rpc in rpcs.values():
             services[rpc.service][rpc.method] = self._handler(rpc)
@@ -87,7 +86,6 @@ class GrpcServer:
         if self._options["enable_reflection"] and reflection.SERVICE_NAME not in services:
             shown = (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(tuple(dict.fromkeys(shown)), self._server)
-        return names
 
     def _handler(self, rpc: Rpc) -> Any:
         endpoint = Endpoint(self.floor, rpc)
@@ -132,16 +130,11 @@ class GrpcServer:
     def update(self, table: RoutingTable) -> None:
         """A newer routing table is in force."""
         self.floor.learn(table)
-        self._tasks.start(self._tell_health(), name="tell health")
-
-    async def _tell_health(self) -> None:
-        status = _NOT_SERVING if self.floor.not_ready() else _SERVING
-        for name in ("", *self._services):
-            await self._health.set(name, status)
+        self._health.tell(not self.floor.not_ready())
 
     async def stop(self, grace_s: float) -> None:
         """Takes no more RPCs, lets those under way end within `grace_s`, cancels the rest. Idempotent."""
         self.floor.draining = True
-        await self._health.enter_graceful_shutdown()
+        self._health.close()
         await self._server.stop(grace_s)
         await self._tasks.close()
