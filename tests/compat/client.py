@@ -1,14 +1,19 @@
-"""A plain HTTP/1.1 client for the compatibility scripts: http.client, and a raw socket for what that hides."""
+"""A plain HTTP/1.1 client for the compatibility scripts: http.client, and a raw socket for what that hides.
+
+In local testing mode there is no port, and http.client's connection leads to the engine in this process.
+"""
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 from dataclasses import dataclass
 from typing import Any
 
 TIMEOUT_S = 30.0
+IN_PROCESS = os.environ.get("SERVE_IMPL") == "local"
 
 
 @dataclass(frozen=True)
@@ -41,13 +46,29 @@ def request(
     if json is not None:
         body = _dump(json)
         headers.setdefault("content-type", "application/json")
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    connection = _connection(port)
     try:
         connection.request(method, path, body=body, headers=headers)
         response = connection.getresponse()
         return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
     finally:
         connection.close()
+
+
+def _connection(port: int) -> http.client.HTTPConnection:
+    if IN_PROCESS:
+        from eagleray.testing.client import LocalConnection  # absent where Ray is tested
+
+        return LocalConnection(TIMEOUT_S)
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+
+
+def _connected(port: int) -> Any:
+    if IN_PROCESS:
+        connection: Any = _connection(port)
+        connection.connect()
+        return connection.sock
+    return socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
 
 
 def _dump(value: Any) -> bytes:
@@ -58,7 +79,7 @@ class RawConnection:
     """A socket that speaks bytes, for partial requests, first chunks and disconnects."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
+        self.socket = _connected(port)
         self.received = b""
 
     def __enter__(self) -> RawConnection:

@@ -1,4 +1,5 @@
-"""Which system the compatibility scripts run on, and how to start it: Eagleray, or Ray Serve with SERVE_IMPL=ray.
+"""Which system the compatibility scripts run on, and how to start it: Eagleray, or Ray Serve with SERVE_IMPL=ray, or
+Eagleray's local testing mode with SERVE_IMPL=local.
 
 The scripts import `serve` from here and use only the public API; expectations never depend on `ON_RAY`. Where
 Eagleray deliberately differs, the test says so with `differs(key)`, whose key names a row of docs/compat.md.
@@ -25,6 +26,7 @@ from tests.compat.world import wait_until
 
 NAME = os.environ.get("SERVE_IMPL", "eagleray")
 ON_RAY = NAME == "ray"
+IN_PROCESS = NAME == "local"
 ROOT = Path(__file__).parents[2]
 
 if ON_RAY:
@@ -33,11 +35,13 @@ if ON_RAY:
     os.environ.update(
         RAY_USAGE_STATS_ENABLED="0", RAY_prestart_worker_first_driver="0", RAY_enable_worker_prestart="0"
     )
+if IN_PROCESS:
+    os.environ["EAGLERAY_LOCAL_TESTING_MODE"] = "1"
 
 
 def module(name: str = "") -> ModuleType:
     """The system's `serve`, or its submodule `name`."""
-    root = {"ray": "ray.serve", "eagleray": "eagleray.serve"}[NAME]
+    root = "ray.serve" if ON_RAY else "eagleray.serve"
     return importlib.import_module(f"{root}.{name}" if name else root)
 
 
@@ -49,6 +53,11 @@ DeploymentHandle = module("handle").DeploymentHandle
 def differs(key: str) -> pytest.MarkDecorator:
     """Marks a test of what Eagleray does otherwise: row `key` of docs/compat.md. On Ray it is reported as xfail."""
     return pytest.mark.xfail(ON_RAY, reason=f"Eagleray differs from Ray Serve on purpose: {key}", run=False)
+
+
+needs_processes = pytest.mark.skipif(
+    IN_PROCESS, reason="local testing mode: one process, one replica, no controller (docs/testing.md)"
+)
 
 
 def free_port() -> int:

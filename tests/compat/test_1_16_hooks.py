@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.compat.impl import Instance, differs, exceptions, serve
+from tests.compat.impl import Instance, differs, exceptions, needs_processes, serve
 from tests.compat.world import Gate, Journal
 
 
@@ -58,6 +58,7 @@ def test_reconfigure_is_not_called_without_a_user_config(instance: Instance, jou
     assert journal.lines() == []
 
 
+@needs_processes
 def test_a_user_config_needs_reconfigure(instance: Instance) -> None:
     @serve.deployment(user_config={"a": 1}, max_constructor_retry_count=1)
     class Model:
@@ -118,6 +119,7 @@ def test_an_exception_in_del_hinders_nothing(instance: Instance) -> None:
     assert app.name not in serve.status().applications
 
 
+@needs_processes
 def test_check_health_is_called_again_and_again(instance: Instance, journal: Journal) -> None:
     @serve.deployment(health_check_period_s=0.2)
     class Model:
@@ -216,6 +218,7 @@ def test_class_and_static_methods_and_inheritance(instance: Instance) -> None:
     assert app.handle.static.remote(3).result(timeout_s=20) == 3
 
 
+@needs_processes
 def test_the_environment_variables_of_runtime_env(instance: Instance) -> None:
     @serve.deployment(ray_actor_options={"runtime_env": {"env_vars": {"COMPAT_COLOUR": "green"}}})
     class Model:
@@ -230,6 +233,7 @@ def test_the_environment_variables_of_runtime_env(instance: Instance) -> None:
     assert instance.run(Model.bind()).call() == "green"
 
 
+@needs_processes
 def test_a_blocked_constructor_does_not_block_other_applications(
     instance: Instance, new_gate: Callable[[], Gate]
 ) -> None:

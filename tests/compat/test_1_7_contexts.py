@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
-from tests.compat.impl import App, Instance, exceptions, module, serve
+from tests.compat.impl import App, Instance, exceptions, module, needs_processes, serve
 
 current_request = module("context")._get_serve_request_context
 
@@ -80,6 +80,7 @@ def test_outside_a_replica_there_is_no_context() -> None:
         serve.get_replica_context()
 
 
+@needs_processes
 def test_the_replica_context_in_a_method(watched: App) -> None:
     found = watched.call()
     tag = found["tag"]
@@ -104,6 +105,7 @@ def test_the_replica_context_in_async_code_and_over_http(watched: App) -> None:
     assert watched.get().json()["deployment"] == "watched"
 
 
+@needs_processes
 def test_ranks_are_contiguous(watched: App) -> None:
     ranks: dict[str, int] = {}
     while len(ranks) < 2:

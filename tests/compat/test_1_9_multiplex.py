@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from starlette.requests import Request
-from tests.compat.impl import Instance, differs, serve
+from tests.compat.impl import Instance, differs, needs_processes, serve
 from tests.compat.world import Gate, Journal
 
 
@@ -103,6 +103,7 @@ def test_models_are_unloaded_with_their_replica(instance: Instance, journal: Jou
 
 
 @differs("models-are-found-at-once")
+@needs_processes
 def test_requests_go_to_the_replica_that_has_the_model(instance: Instance, journal: Journal) -> None:
     app = instance.run(Models.options(num_replicas=3).bind(journal))
     for model_id in ("m1", "m2", "m3"):

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.compat.impl import App, DeploymentHandle, Instance, differs, exceptions, serve
+from tests.compat.impl import App, DeploymentHandle, Instance, differs, exceptions, needs_processes, serve
 
 
 class OwnError(Exception):
@@ -112,6 +112,7 @@ def test_an_unpicklable_argument_is_an_error(faulty: App) -> None:
     assert faulty.handle.divide.remote(1).result(timeout_s=20) == 1.0
 
 
+@needs_processes
 @differs("unavailable-at-once")
 def test_a_call_to_what_failed_to_deploy_fails(instance: Instance) -> None:
     @serve.deployment(max_constructor_retry_count=1)
@@ -128,6 +129,7 @@ def test_a_call_to_what_failed_to_deploy_fails(instance: Instance) -> None:
     assert caught.value.message == text
 
 
+@needs_processes
 @differs("delete-while-waiting")
 def test_a_call_that_waits_fails_when_its_application_is_deleted(instance: Instance, gate: Any) -> None:
     @serve.deployment(graceful_shutdown_wait_loop_s=0.1)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.compat.client import Reply
-from tests.compat.impl import Instance, differs, exceptions, serve
+from tests.compat.impl import Instance, differs, exceptions, needs_processes, serve
 from tests.compat.world import Gate, Journal, wait_until
 
 
@@ -35,6 +35,7 @@ def test_a_replica_never_runs_more_than_its_limit(instance: Instance, journal: J
     assert max(response.result(timeout_s=30) for response in responses) == 3
 
 
+@needs_processes
 def test_both_replicas_are_used(instance: Instance, gate: Gate, journal: Journal) -> None:
     @serve.deployment(num_replicas=2, max_ongoing_requests=1)
     class Model:
@@ -50,6 +51,7 @@ def test_both_replicas_are_used(instance: Instance, gate: Gate, journal: Journal
     assert len({response.result(timeout_s=20) for response in responses}) == 2
 
 
+@needs_processes
 def test_calls_before_the_first_replica_wait(instance: Instance, gate: Gate) -> None:
     @serve.deployment
     class Slow:
@@ -138,6 +140,7 @@ def test_all_who_wait_count_against_the_limit(instance: Instance, gate: Gate, jo
     assert [running.result(timeout_s=20), queued.result(timeout_s=20), replies[1].text] == ["through"] * 3
 
 
+@needs_processes
 def test_two_sync_calls_do_not_block_async_ones_or_health_checks(
     instance: Instance, gate: Gate, journal: Journal
 ) -> None:
@@ -163,6 +166,7 @@ def test_two_sync_calls_do_not_block_async_ones_or_health_checks(
         response.result(timeout_s=20)
 
 
+@needs_processes
 def test_a_death_in_flight_is_an_error_and_the_next_call_works(
     instance: Instance, new_gate: Callable[[], Gate], journal: Journal
 ) -> None:

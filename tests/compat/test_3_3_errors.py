@@ -13,7 +13,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from tests.compat.client import RawConnection, Reply
-from tests.compat.impl import App, Instance, differs, exceptions, running, serve
+from tests.compat.impl import App, Instance, differs, exceptions, needs_processes, running, serve
 from tests.compat.world import Gate, Journal, wait_until
 
 LIMIT_S = 1.0
@@ -50,6 +50,7 @@ def test_no_route_is_404_with_a_hint(limited: Instance) -> None:
     assert reply.text == "Path '/nowhere/at/all' not found. Ping http://.../-/routes for available routes."
 
 
+@needs_processes
 def test_what_failed_to_deploy_is_503(limited: Instance) -> None:
     @serve.deployment(max_constructor_retry_count=1)
     class Broken:
@@ -184,6 +185,7 @@ def test_a_stream_that_takes_too_long_is_cut(limited: Instance, gate: Gate, jour
     journal.wait_for("closed")
 
 
+@needs_processes
 def test_a_replica_that_dies_in_flight_is_a_5xx_and_it_comes_back(limited: Instance) -> None:
     @serve.deployment
     class Mortal:

@@ -47,6 +47,9 @@ class Settings:
     run_sync_in_threadpool: bool = _setting(
         True, "Sync methods run in a thread pool; 0: on the user's event loop."
     )
+    local_testing_mode: bool = _setting(
+        False, "`serve.run` runs applications in the calling process, as `_local_testing_mode=True`."
+    )
     log_client_address: bool = _setting(False, "The access log names the client's address.")
 
     @classmethod

@@ -45,7 +45,6 @@ def routing_table(world: World, version: int, runtime_dir: str) -> RoutingTable:
 def _entry(
     world: World, key: str, deployment: Deployment, target: Target, runtime_dir: str
 ) -> DeploymentEntry:
-    app, _, name = key.partition("#")
     replicas = tuple(
         ReplicaEntry(
             replica_id=instance.row.unique_id,
@@ -55,12 +54,19 @@ def _entry(
         for instance in world.instances_of(key)
         if instance.state in LISTED
     )
+    failed = "it failed to deploy" if deployment.row.rollout.halted and not replicas else ""
+    return deployment_entry(target, replicas, failed)
+
+
+def deployment_entry(target: Target, replicas: tuple[ReplicaEntry, ...], failed: str = "") -> DeploymentEntry:
+    """What routers are told of a deployment."""
+    app, _, name = target.key.partition("#")
     return DeploymentEntry(
         app=app,
         name=name,
         replicas=replicas,
         max_queued=target.max_queued_requests,
-        failed="it failed to deploy" if deployment.row.rollout.halted and not replicas else "",
+        failed=failed,
         backpressure_status=target.backpressure_status,
         backpressure_retry_after_s=target.backpressure_retry_after_s,
         is_function=target.is_function,

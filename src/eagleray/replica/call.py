@@ -52,6 +52,7 @@ class Floor:
         slots: Slots,
         threads: Threads,
         put: Put,
+        base_context: Context | None = None,
     ) -> None:
         self.user = user
         self.loop = loop
@@ -59,7 +60,7 @@ class Floor:
         self.threads = threads
         self.put = put
         self.running: set[Call] = set()
-        self.base_context = Context()
+        self.base_context = base_context or Context()
         self.stopping = False
         self.turns = Turns()
 

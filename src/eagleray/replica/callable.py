@@ -19,6 +19,7 @@ from eagleray.base.errors import EaglerayError
 from eagleray.base.threads import run_in_new_thread
 from eagleray.http.asgi import ASGIApp, Lifespan
 from eagleray.replica.errors import trimmed_text
+from eagleray.replica.finalizer import finalizer_of, forget_finalizer
 from eagleray.replica.typed import TypedEntry, UnusableAnnotation, describe, typed_entry
 from eagleray.serve.batching import batcher_of
 from eagleray.serve.ingress import build_app
@@ -65,9 +66,14 @@ def _takes_arguments(function: Callable[..., Any]) -> bool:
 
 
 class UserCode:
-    """One instance of a deployment. `threads`: sync methods run in threads, else on the user's loop."""
+    """One instance of a deployment. `threads`: sync methods run in threads, else on the user's loop.
 
-    def __init__(self, name: str, target: Callable[..., Any], *, threads: bool = True) -> None:
+    `shared`: this process has other instances of the target, so nothing of it may be changed.
+    """
+
+    def __init__(
+        self, name: str, target: Callable[..., Any], *, threads: bool = True, shared: bool = False
+    ) -> None:
         self.name = name
         self.known: dict[str, Method] = {}
         self.entry: Method | None = None
@@ -78,6 +84,7 @@ class UserCode:
         self._typed: tuple[Callable[..., Any], TypedEntry | None] | None = None
         self._target = target
         self._threads = threads
+        self._shared = shared
         self._is_class = inspect.isclass(target)
         self._deleted = False
 
@@ -168,7 +175,7 @@ class UserCode:
         try:
             await self._construct(args, kwargs)
             self.on_made(self.instance)
-            self.app = build_app(self.instance)
+            self.app = build_app(self.instance, shared=self._shared)
             if self.app is not None:
                 self.lifespan = Lifespan(self.app)
                 await self.lifespan.startup()
@@ -243,8 +250,7 @@ class UserCode:
         if self._deleted or not self._is_class or self.instance is None:
             return problem
         self._deleted = True
-        kind = type(self.instance)
-        delete = getattr(kind, "__del__", None)
+        delete = finalizer_of(self.instance)
         if delete is None:
             return problem
         try:
@@ -253,10 +259,7 @@ class UserCode:
                 await outcome
         except BaseException as error:  # see the module's docstring
             problem = trimmed_text(error)
-        try:
-            kind.__del__ = _nothing  # the interpreter would run it again at its end
-        except TypeError:
-            pass  # a type that cannot be changed
+        forget_finalizer(self.instance)
         return problem
 
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from eagleray.rpc.bridge import Bridge
@@ -32,6 +33,7 @@ class UserLoop:
         self.loop = _new_event_loop()
         self.bridge = Bridge(self.loop)
         self._stopping = False
+        self._ended: Future[None] = Future()
         # A daemon: user code that blocks its loop for ever must not keep the process alive.
         self._thread = threading.Thread(target=self._main, name="user-loop", daemon=True)
         self._thread.start()
@@ -54,6 +56,7 @@ class UserLoop:
         finally:
             asyncio.set_event_loop(None)
             loop.close()
+            self._ended.set_result(None)
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Awaits `work` on the user's loop, from the control loop. Cancelling the waiter cancels `work`."""
@@ -68,10 +71,15 @@ class UserLoop:
         except RuntimeError:
             pass  # it has ended already
 
-    def join(self, timeout_s: float) -> bool:
-        """Whether the thread has ended within `timeout_s`; blocks."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+    async def wait_ended(self, timeout_s: float) -> bool:
+        """Whether the thread has ended within `timeout_s`, from the control loop.
+
+        Without an executor: at the end of an interpreter, where local tests may end, there is none any more.
+        """
+        done, _ = await asyncio.wait([asyncio.wrap_future(self._ended)], timeout=timeout_s)
+        if done:
+            self._thread.join()
+        return bool(done)
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

@@ -17,6 +17,9 @@ import json
 import logging
 import os
 import socket
+from collections.abc import Callable
+from contextvars import Context
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -71,6 +74,9 @@ _TURN_S = 0.1
 class Worker:
     """One replica. `run` is its whole life."""
 
+    shares_process = False
+    """Whether other replicas live in this process."""
+
     def __init__(self, launch: ReplicaLaunch, log_path: str = "") -> None:
         self._launch = launch
         self._log_path = log_path
@@ -102,6 +108,8 @@ class Worker:
         )
         self._reporter = Reporter(self._calls.report)
         self._models = self._replica._models = ModelHost(self._reporter.models)
+        self._base_context = Context()
+        self._memory: SharedMemory | None = None
         self._floor: Floor | None = None
         self._runtime: Runtime | None = None
 
@@ -111,10 +119,7 @@ class Worker:
         """
         self._log(self._launch.logging_config)
         calls = listen_unix(calls_path(listener.getsockname()))
-        self._user_loop = UserLoop()
-        self._threads = Threads()
-        self._drained = asyncio.Event()
-        self._draining: asyncio.Task[None] | None = None
+        self._open()
         self._memory = self._calls.memory = SharedMemory.for_loop(self._user_loop.loop)
         await self._user_loop.run(self._calls.start(calls))
         self._started = self._tasks.start(self._start(), name="start")
@@ -128,6 +133,12 @@ class Worker:
             await self._stop(0.0)
         finally:
             await self._close()
+
+    def _open(self) -> None:
+        self._user_loop = UserLoop()
+        self._threads = Threads()
+        self._drained = asyncio.Event()
+        self._draining: asyncio.Task[None] | None = None
 
     def _log(self, config: dict[str, Any]) -> None:
         _set_up_logs(self._launch, self._log_path, str(config.get("log_level") or self._settings.log_level))
@@ -146,23 +157,21 @@ class Worker:
         launch = self._launch
         loop = self._user_loop.loop
         try:
-            self._runtime = Runtime.for_loop(loop, launch.controller_address, memory=self._memory)
-            context.install(self._runtime, self._replica)
-            context.process.declare_batcher = self._declare_batcher
-            context.process.hold_answers = self._calls.hold
-            extend_path(launch.sys_path)
+            self._runtime = self._settle(loop)
             if holds_handles(launch):
                 self._runtime.watch()
                 await asyncio.sleep(0)  # the subscription dials while a sync constructor blocks this loop
-            target = load_callable(launch)
+            target = self._load()
             if declares_models(target):
                 self._models.changed()  # routers are to know it before the first request
-            user = UserCode(launch.deployment, target, threads=self._settings.run_sync_in_threadpool)
+            threads = self._settings.run_sync_in_threadpool
+            user = UserCode(launch.deployment, target, threads=threads, shared=self.shares_process)
             args, kwargs = load_init(launch)
         except BaseException as error:  # importing runs user code, which may raise anything
             return trimmed_text(error)
-        self._floor = Floor(user, loop, self._slots, self._threads, self._user_loop.bridge.post)
-        user.on_made = self._made
+        post = self._user_loop.bridge.post
+        self._floor = Floor(user, loop, self._slots, self._threads, post, self._base_context)
+        user.on_made = partial(setattr, self._replica, "servable_object")
         problem = await user.start(args, kwargs, self._user_config, launch.rank)
         problem = problem or await user.check_health()  # the first one belongs to the start
         problem = problem or await self._reporter.begin(user.instance, launch.deployment_config)
@@ -171,12 +180,21 @@ class Worker:
             self._slots.open()
         return problem
 
+    def _settle(self, loop: asyncio.AbstractEventLoop) -> Runtime:
+        """Makes this process the replica's."""
+        runtime = Runtime.for_loop(loop, self._launch.controller_address, memory=self._memory)
+        context.install(runtime, self._replica)
+        context.process.declare_batcher = self._declare_batcher
+        context.process.hold_answers = self._calls.hold
+        extend_path(self._launch.sys_path)
+        return runtime
+
+    def _load(self) -> Callable[..., Any]:
+        return load_callable(self._launch)
+
     def _declare_batcher(self, batcher: Batcher) -> None:
         """From any thread."""
         self._user_loop.bridge.post(self._capacity.declare, batcher)
-
-    def _made(self, instance: Any) -> None:
-        self._replica.servable_object = instance
 
     # ---- calls -----------------------------------------------------------------------------------------------
 
@@ -256,11 +274,11 @@ class Worker:
         to_user = self._user_loop.bridge.put
         to_user(self._slots.drain)
         to_user(self._calls.goaway)
-        if not await self._wait_idle(timeout_s) and self._floor is not None:
+        if not await _wait_idle(self._user_loop, self._slots, timeout_s) and self._floor is not None:
             logger.warning("%d requests did not end within %g s.", self._slots.ongoing, timeout_s)
             self._floor.stopping = True
             to_user(_cancel_running, self._floor)
-            await self._wait_idle(_STOP_S)
+            await _wait_idle(self._user_loop, self._slots, _STOP_S)
         try:
             async with asyncio.timeout_at(max(deadline, loop.time() + _STOP_S)):
                 problem = await self._user_loop.run(self._stop_user())
@@ -268,21 +286,6 @@ class Worker:
             problem = "User code did not end in time."
         if problem:
             logger.error("The replica did not stop in order:\n%s", problem)
-
-    async def _wait_idle(self, timeout_s: float) -> bool:
-        loop = asyncio.get_running_loop()
-        idle = asyncio.Event()
-
-        def tell() -> None:
-            loop.call_soon_threadsafe(idle.set)
-
-        self._user_loop.bridge.put(self._slots.when_idle, tell)
-        try:
-            async with asyncio.timeout(max(timeout_s, _TURN_S)):
-                await idle.wait()
-        except TimeoutError:
-            return False
-        return True
 
     async def _stop_user(self) -> str:
         """On the user's loop."""
@@ -308,7 +311,7 @@ class Worker:
             pass  # user code blocks its loop: the process ends anyway
         self._threads.close()
         self._user_loop.stop()
-        await asyncio.get_running_loop().run_in_executor(None, self._user_loop.join, _STOP_S)
+        await self._user_loop.wait_ended(_STOP_S)
 
     async def _close_calls(self) -> None:
         """On the user's loop."""
@@ -328,6 +331,23 @@ def _set_up_logs(launch: ReplicaLaunch, path: str, level: str) -> None:
         request_id=lambda: current_request().request_id,
         owns_stdio=bool(path),
     )
+
+
+async def _wait_idle(user_loop: UserLoop, slots: Slots, timeout_s: float) -> bool:
+    """Whether no call runs any more, within `timeout_s`."""
+    loop = asyncio.get_running_loop()
+    idle = asyncio.Event()
+
+    def tell() -> None:
+        loop.call_soon_threadsafe(idle.set)
+
+    user_loop.bridge.put(slots.when_idle, tell)
+    try:
+        async with asyncio.timeout(max(timeout_s, _TURN_S)):
+            await idle.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _cancel_running(floor: Floor) -> None:

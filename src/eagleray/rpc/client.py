@@ -74,6 +74,7 @@ class Client:
         greeted: bool = False,
         shared: bool = False,
         memory: SharedMemory | None = None,
+        dial: Callable[[str, asyncio.BaseProtocol], None] | None = None,
     ) -> Client:
         """Connects to `unix:/path` or `tcp:host:port` (which needs the `secret` that the server has).
 
@@ -82,17 +83,16 @@ class Client:
         Unix socket it returns at once, although the server may accept later or never; `greeted` waits until it has
         said HELLO, as over TCP. Raises OSError, or ProtocolError when the peer is not who it should be or ends the
         connection before. `shared` lets other threads use `call_alone`. Large values go through `memory`, if it is a
-        Unix socket.
+        Unix socket. `dial` gives the protocol a transport in its own way (`rpc.in_process`).
         """
         kind, _, rest = address.partition(":")
-        if kind == "unix":
+        if kind == "unix" or dial is not None:
             client = cls(address, None, on_close)
         elif kind == "tcp" and secret:
             client = cls(address, secret, on_close)
         else:
-            raise ConfigError(
-                f"cannot connect to '{address}': use unix:/path, or tcp:host:port with a secret"
-            )
+            wanted = "unix:/path, or tcp:host:port with a secret"
+            raise ConfigError(f"cannot connect to '{address}': use {wanted}")
         client._connection.shared = shared
         session = client._session
         if on_room is not None:
@@ -101,7 +101,9 @@ class Client:
             session.on_goaway = lambda: on_goaway(client)
         session.on_limit = on_limit
         session.on_report = on_report
-        if kind == "unix":
+        if dial is not None:
+            await _connect_by(dial, client)
+        elif kind == "unix":
             if memory is not None:
                 client._connection.share(memory)
             await client._connect_unix(rest, greeted)
@@ -294,6 +296,16 @@ class Client:
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             on_close(self)
+
+
+async def _connect_by(dial: Callable[[str, asyncio.BaseProtocol], None], client: Client) -> None:
+    ready = client._hello()
+    try:
+        dial(client.address, client._connection)
+    except BaseException:
+        client._abandon()
+        raise
+    await client._greeting(ready)
 
 
 class _Request(CallHandler):

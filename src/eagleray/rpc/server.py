@@ -43,8 +43,10 @@ class ServerConnection(Connection):
         self.handshake_required = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        sock: socket.socket = transport.get_extra_info("socket")
-        if self._trusted_socket:
+        sock: socket.socket | None = transport.get_extra_info("socket")
+        if sock is None:
+            self.peer = "a client in this process"
+        elif self._trusted_socket:
             self.peer = "a client on our Unix socket"
             widen(sock)
             if not is_same_user(sock):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eagleray.serve.api import (
-        RunTarget,
         _run,
         _run_many,
         delete,
@@ -30,11 +29,12 @@ if TYPE_CHECKING:
     from eagleray.serve.deployment import Application, Deployment, deployment
     from eagleray.serve.ingress import ingress
     from eagleray.serve.multiplex import get_multiplexed_model_id, multiplexed
+    from eagleray.serve.targets import RunTarget
     from eagleray.spec.options import ControllerOptions, HTTPOptions
 
 _HOMES = {
     "eagleray.serve.api": (
-        "RunTarget _run _run_many delete get_app_handle get_deployment_handle run run_many shutdown shutdown_async "
+        "_run _run_many delete get_app_handle get_deployment_handle run run_many shutdown shutdown_async "
         "start status"
     ),
     "eagleray.serve.batching": "batch",
@@ -42,6 +42,7 @@ _HOMES = {
     "eagleray.serve.deployment": "Application Deployment deployment",
     "eagleray.serve.ingress": "ingress",
     "eagleray.serve.multiplex": "get_multiplexed_model_id multiplexed",
+    "eagleray.serve.targets": "RunTarget",
     "eagleray.spec.options": "ControllerOptions HTTPOptions",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

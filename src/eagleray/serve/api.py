@@ -6,24 +6,21 @@ Each function is one or two control calls; the instance is started when the firs
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from eagleray.base.errors import DeployError, EaglerayError, NotRunningError, ReplicaDiedError
-from eagleray.base.ids import DeploymentID, new_unique_id
-from eagleray.serve import context, instance
+from eagleray.base.ids import DeploymentID
+from eagleray.serve import context, instance, local
 from eagleray.serve.deployment import Application
-from eagleray.serve.graph import build_application, user_path
 from eagleray.serve.handle import DeploymentHandle
 from eagleray.serve.instance import Instance, blocking
 from eagleray.serve.runtime import Runtime
 from eagleray.serve.servicers import read_grpc
-from eagleray.spec.application import ApplicationSpec, check_route_prefix
+from eagleray.serve.targets import RunTarget, build_targets, describe, read_logging
 from eagleray.spec.options import ControllerOptions, HTTPOptions, LoggingConfig, ProxyLocation, gRPCOptions
 from eagleray.spec.status import ServeStatus
 from eagleray.wire.control import (
@@ -46,16 +43,6 @@ logger = logging.getLogger("ray.serve")
 START_TIMEOUT_S = 60.0
 """For the proxy to listen, from the start of the instance."""
 DELETE_TIMEOUT_S = 60.0
-
-
-@dataclass(frozen=True)
-class RunTarget:
-    """One application for `run_many`."""
-
-    target: Application
-    name: str = "default"
-    route_prefix: str | None = "/"
-    logging_config: dict[str, Any] | LoggingConfig | None = None
 
 
 # ---- start and end ---------------------------------------------------------------------------------------------
@@ -85,8 +72,11 @@ def start(
         raise ValueError(f"serve.start() takes no {wrong}: use http_options=HTTPOptions(...).")
     if unknown := sorted(set(kwargs) - {"detached"}):
         raise TypeError(f"start() got an unexpected keyword argument '{unknown[0]}'")
+    if local.is_wanted():
+        local.start(http)
+        return
     controller = ControllerOptions.model_validate(controller_options or {})
-    _require_proxy(instance.start(http, _read_logging(logging_config), controller, grpc))
+    _require_proxy(instance.start(http, read_logging(logging_config), controller, grpc))
 
 
 def _read_http(
@@ -97,14 +87,6 @@ def _read_http(
     if where is ProxyLocation.Disabled or (location is None and http.location is ProxyLocation.Disabled):
         return http.model_copy(update={"host": None})
     return http
-
-
-def _read_logging(config: dict[str, Any] | LoggingConfig | None) -> LoggingConfig | None:
-    return (
-        config
-        if config is None or isinstance(config, LoggingConfig)
-        else LoggingConfig.model_validate(config)
-    )
 
 
 def _warn_about_differences(found: Instance | None, http: HTTPOptions, grpc: gRPCOptions) -> None:
@@ -140,7 +122,10 @@ def _require_proxy(started: Instance) -> None:
 
 def shutdown() -> None:
     """Deletes all applications and ends the instance that this process has started; without one it does nothing."""
+    ended = local.stop()
     found = instance.forget()
+    if found is None and ended:
+        return
     if found is None:
         logger.info("There is nothing to shut down: Eagleray is not running.")
         return
@@ -161,13 +146,16 @@ def run(
     name: str = "default",
     route_prefix: str | None = "/",
     logging_config: dict[str, Any] | LoggingConfig | None = None,
+    _local_testing_mode: bool = False,
 ) -> DeploymentHandle[Any]:
     """Deploys an application, starting an instance if none is running, and returns a handle of its ingress.
 
     Returns when the application runs. RuntimeError, with the user's traceback, when it fails to; RayServeException
     for an empty name or a route prefix that another application has. `blocking=True` then waits for Ctrl-C.
+    `_local_testing_mode` runs it in this process (docs/testing.md).
     """
-    (handle,) = run_many([RunTarget(target, name, route_prefix, logging_config)], blocking=blocking)
+    one = RunTarget(target, name, route_prefix, logging_config)
+    (handle,) = run_many([one], blocking=blocking, _local_testing_mode=_local_testing_mode)
     return handle
 
 
@@ -176,12 +164,14 @@ def run_many(
     blocking: bool = False,
     wait_for_ingress_deployment_creation: bool = True,
     wait_for_applications_running: bool = True,
+    _local_testing_mode: bool = False,
 ) -> list[DeploymentHandle[Any]]:
     """Deploys several applications at once; see `run`. ValueError for none."""
     handles = _run_many(
         targets,
         wait_for_ingress_deployment_creation=wait_for_ingress_deployment_creation,
         wait_for_applications_running=wait_for_applications_running,
+        _local_testing_mode=_local_testing_mode,
     )
     if blocking:
         try:
@@ -212,10 +202,14 @@ def _run_many(
     *,
     wait_for_ingress_deployment_creation: bool = True,
     wait_for_applications_running: bool = True,
+    _local_testing_mode: bool = False,
 ) -> list[DeploymentHandle[Any]]:
     if not targets:
         raise ValueError("run_many needs at least one RunTarget.")
-    specs, blobs = _build(targets)
+    if local.is_wanted(_local_testing_mode) or local.running() is not None:
+        return _run_locally(targets)
+    found = instance.running()
+    specs, blobs = build_targets(targets, None if found is None else found.logging)
     runtime, started = _runtime_for_deploy()
     message = Deploy(specs=[spec.to_json() for spec in specs], blobs=blobs)
     try:
@@ -232,37 +226,11 @@ def _run_many(
     return [DeploymentHandle(spec.ingress.name, spec.name) for spec in specs]
 
 
-def _build(targets: Sequence[RunTarget]) -> tuple[list[ApplicationSpec], dict[str, bytes]]:
-    specs, blobs = [], {}
-    found = instance.running()
-    default = None if found is None else found.logging
-    version = new_unique_id()
-    for one in targets:
-        if not isinstance(one, RunTarget):
-            raise TypeError(f"`serve.run_many` takes RunTargets, got {_describe(one)}.")
-        if not one.name:
-            raise EaglerayError("The name of an application may not be empty.")
-        if not isinstance(one.target, Application):
-            raise TypeError(
-                f"`serve.run` takes an Application, as `Deployment.bind()` returns it, got {_describe(one.target)}."
-            )
-        spec, more = build_application(
-            one.target,
-            name=one.name,
-            route_prefix=check_route_prefix(one.route_prefix),
-            make_version=lambda _deployment, _init: version,
-            sys_path=user_path(),
-            logging_config=_read_logging(one.logging_config) or default,
-        )
-        specs.append(spec)
-        blobs.update(more)
-    return specs, blobs
-
-
-def _describe(target: Any) -> str:
-    kind = f"class '{target.__name__}'" if inspect.isclass(target) else type(target).__name__
-    hint = "; did you forget `.bind()`?" if kind == "Deployment" else ""
-    return f"{kind}{hint}"
+def _run_locally(targets: Sequence[RunTarget]) -> list[DeploymentHandle[Any]]:
+    code: dict[str, dict[str, Any]] = {}
+    specs, blobs = build_targets(targets, code=code)
+    local.start().deploy(specs, blobs, code)
+    return [DeploymentHandle(spec.ingress.name, spec.name) for spec in specs]
 
 
 def _runtime_for_deploy() -> tuple[Runtime, Instance | None]:
@@ -306,6 +274,8 @@ async def _follow(runtime: Runtime, names: list[str]) -> Progress:
 
 def status() -> ServeStatus:
     """What is running and how it is; empty when Eagleray is not running."""
+    if (engine := local.running()) is not None:
+        return engine.status()
     try:
         runtime = _current()
     except NotRunningError:
@@ -316,7 +286,10 @@ def status() -> ServeStatus:
 def delete(name: str, _blocking: bool = True) -> None:
     """Deletes an application; an unknown one is no error. TimeoutError when it is not gone after 60 s."""
     if not isinstance(name, str):
-        raise TypeError(f"`serve.delete` takes the name of an application, got {_describe(name)}.")
+        raise TypeError(f"`serve.delete` takes the name of an application, got {describe(name)}.")
+    if (engine := local.running()) is not None:
+        engine.delete(name)
+        return
     try:
         runtime = _current()
     except NotRunningError:
@@ -332,7 +305,7 @@ def get_app_handle(name: str) -> DeploymentHandle[Any]:
     """A handle of the application's ingress. RayServeException when it does not exist, or nothing is running."""
     runtime = _current()
     key = runtime.table.ingress.get(name)
-    if key is None:
+    if key is None and not runtime.table_is_current:
         with blocking(runtime) as waiting:
             key = waiting.run(waiting.first_table()).result().ingress.get(name)
     if key is None:
@@ -349,13 +322,16 @@ def get_deployment_handle(
     """
     runtime = _current()
     if app_name is None:
-        if context.process.replica is None:
+        replica = context.current_process().replica
+        if replica is None:
             raise EaglerayError("Outside of a replica `get_deployment_handle` needs `app_name`.")
-        app_name = context.process.replica.app_name
+        app_name = replica.app_name
     wanted = DeploymentID(deployment_name, app_name)
     if _check_exists and wanted.key not in runtime.table.deployments:
-        with blocking(runtime) as waiting:
-            table = waiting.run(waiting.first_table()).result()
+        table = runtime.table
+        if not runtime.table_is_current:
+            with blocking(runtime) as waiting:
+                table = waiting.run(waiting.first_table()).result()
         if wanted.key not in table.deployments:
             raise KeyError(f"{wanted} does not exist.")
     return DeploymentHandle(deployment_name, app_name)

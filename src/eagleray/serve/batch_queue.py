@@ -25,7 +25,7 @@ from eagleray.base.tasks import Tasks
 from eagleray.serve.batch_item import Item, StreamItem, columns_of, enter_batch, reject_all
 from eagleray.serve.batch_policy import Batch, FixedPolicy, Former, Policy
 from eagleray.serve.batch_target import TargetPolicy
-from eagleray.serve.context import _serve_batch_request_context, current_request, process
+from eagleray.serve.context import _serve_batch_request_context, current_process, current_request
 
 if TYPE_CHECKING:
     from eagleray.serve.batching import Batcher
@@ -192,8 +192,9 @@ class BatchQueue:
             return False
         for item, value in zip(items, values, strict=True):
             item.resolve(value)
-        if process.hold_answers is not None and len(items) > 1:
-            process.hold_answers()  # after the callers, which run next, were woken
+        hold_answers = current_process().hold_answers if len(items) > 1 else None
+        if hold_answers is not None:
+            hold_answers()  # after the callers, which run next, were woken
         return True
 
     async def _isolate(self, items: Sequence[Item], error: BaseException) -> None:

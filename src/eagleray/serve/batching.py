@@ -18,7 +18,7 @@ from typing import Any
 
 from eagleray.serve.batch_item import Item
 from eagleray.serve.batch_queue import BatchQueue
-from eagleray.serve.context import process
+from eagleray.serve.context import current_process
 
 BATCHER = "__serve_batcher__"
 """Attribute of a batched function: its `Batcher`."""
@@ -152,7 +152,7 @@ class Batcher:
         return self.settings.max_batch_size * self.settings.max_concurrent_batches
 
     def _declare(self) -> None:
-        declare = process.declare_batcher
+        declare = current_process().declare_batcher
         if declare is not None:
             declare(self)
 

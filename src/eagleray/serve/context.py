@@ -169,7 +169,7 @@ def _get_serve_batch_request_context() -> list[RequestContext]:
     return list(_serve_batch_request_context.get())
 
 
-class _Process:
+class Process:
     """What this process is: set by the replica worker, or by `serve.start` in a driver."""
 
     __slots__ = ("declare_batcher", "find_runtime", "hold_answers", "replica", "runtime")
@@ -182,9 +182,18 @@ class _Process:
         self.runtime: Runtime | None = None
         self.replica: ReplicaContext | None = None
         self.find_runtime: Callable[[], Runtime] | None = None
+        """In local testing mode: the runtime of code that runs in no replica."""
 
 
-process = _Process()
+process = Process()
+
+here: ContextVar[Process | None] = ContextVar("eagleray_here", default=None)
+"""In local testing mode, the replica that this code runs in; there several replicas share the process."""
+
+
+def current_process() -> Process:
+    """What this code runs in."""
+    return here.get() or process
 
 
 def install(runtime: Runtime | None, replica: ReplicaContext | None = None) -> None:
@@ -199,8 +208,9 @@ def current_runtime() -> Runtime:
 
     Raises NotRunningError when no instance is to be found.
     """
-    if process.runtime is not None:
-        return process.runtime
+    found = known_runtime()
+    if found is not None:
+        return found
     from eagleray.serve.instance import (
         attach,
     )  # imports rpc and asyncio, which a mere @deployment does not need
@@ -208,11 +218,18 @@ def current_runtime() -> Runtime:
     return attach()
 
 
+def known_runtime() -> Runtime | None:
+    """As `current_runtime`, but attaches to nothing."""
+    found = current_process().runtime or process.runtime
+    return process.find_runtime() if found is None and process.find_runtime is not None else found
+
+
 def get_replica_context() -> ReplicaContext:
     """The context of the replica that calls this; RayServeException outside a replica."""
-    if process.replica is None:
+    replica = current_process().replica
+    if replica is None:
         raise EaglerayError(
             "`serve.get_replica_context()` may only be called from within a replica: in the constructor or a method "
             "of a deployment."
         )
-    return process.replica
+    return replica

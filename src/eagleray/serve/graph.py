@@ -41,13 +41,16 @@ def build_application(
     make_version: MakeVersion,
     sys_path: list[str] | None = None,
     logging_config: LoggingConfig | None = None,
+    code: dict[str, Any] | None = None,
 ) -> tuple[ApplicationSpec, dict[str, bytes]]:
     """The record to deploy, and the blobs that it names, by digest.
+
+    With `code`, classes and functions are put there by deployment name, and do not travel at all.
 
     Raises EaglerayError for more than one `@serve.ingress` class, and the codec's error for arguments or code that
     cannot be pickled, naming the path to the culprit.
     """
-    builder = _Builder(name, make_version)
+    builder = _Builder(name, make_version, code)
     builder.child(application)
     deployments = [builder.bound[child] for child in builder.order]
     spec = ApplicationSpec(
@@ -63,12 +66,13 @@ def build_application(
 class _Builder:
     """One build: which Application became which deployment. The outermost one comes first and is the ingress."""
 
-    def __init__(self, app_name: str, make_version: MakeVersion) -> None:
+    def __init__(self, app_name: str, make_version: MakeVersion, code: dict[str, Any] | None) -> None:
         self.order: list[str] = []
         self.bound: dict[str, BoundDeployment] = {}
         self.blobs: dict[str, bytes] = {}
         self._app_name = app_name
         self._make_version = make_version
+        self._code = code
         # Keyed by identity, and the Application is kept alive with it, so an id is never used twice.
         self._names: dict[int, tuple[str, Application]] = {}
         self._children: list[list[str]] = []
@@ -127,7 +131,7 @@ class _Builder:
             spec = spec.model_copy(update={"name": name})
         return BoundDeployment(
             spec=spec,
-            code=self._locate(deployment),
+            code=self._locate(name, deployment),
             init=init,
             ingress=ingress,
             version=self._make_version(deployment, init),
@@ -153,7 +157,10 @@ class _Builder:
             building.reset(token)
             self._children.pop()
 
-    def _locate(self, deployment: Deployment) -> CodeRef:
+    def _locate(self, name: str, deployment: Deployment) -> CodeRef:
+        if self._code is not None:
+            found = self._code[name] = deployment.func_or_class
+            return CodeRef(target=f"{found.__module__}:{found.__qualname__}")
         target = import_target(deployment.func_or_class)
         if target:
             return CodeRef(target=target)

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from eagleray.base.ids import DeploymentID, new_request_id, new_unique_id
 from eagleray.serve.composition import Composition, find_responses
-from eagleray.serve.context import current_request, current_runtime, process
+from eagleray.serve.context import current_request, current_runtime, known_runtime, process
 from eagleray.serve.response import (
     DeploymentResponse,
     DeploymentResponseGenerator,
@@ -157,7 +157,7 @@ class DeploymentHandle(Generic[T]):
     @property
     def is_initialized(self) -> bool:
         """Whether this process is connected to an instance, so that calls go out at once."""
-        return process.runtime is not None
+        return known_runtime() is not None
 
     def _init(self, **_options: Any) -> None:
         """Connects this process before the first call. RuntimeError when it is connected already."""
@@ -167,9 +167,10 @@ class DeploymentHandle(Generic[T]):
 
     def running_replicas_populated(self) -> bool:
         """Whether the routing table of this process lists a replica of the deployment."""
-        if process.runtime is None:
+        runtime = known_runtime()
+        if runtime is None:
             return False
-        entry = process.runtime.table.deployments.get(self._key)
+        entry = runtime.table.deployments.get(self._key)
         return bool(entry and entry.replicas)
 
     def shutdown(self) -> None:

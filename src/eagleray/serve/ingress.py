@@ -7,6 +7,7 @@ take for a parameter. FastAPI is touched only if the user has imported it.
 
 from __future__ import annotations
 
+import copy
 import copyreg
 import inspect
 import math
@@ -72,10 +73,11 @@ def is_ingress(func_or_class: Any) -> bool:
     return inspect.isclass(func_or_class) and isinstance(getattr(func_or_class, _MARK, None), Ingress)
 
 
-def build_app(instance: Any) -> ASGIApp | None:
+def build_app(instance: Any, *, shared: bool = False) -> ASGIApp | None:
     """The ASGI application of an instance, with its views bound to it; None when its class is no ingress.
 
-    To be called once for each process: the application that the user wrote is completed in place.
+    To be called once for each process, because the application that the user wrote is completed in place. `shared`:
+    other instances use it, too, so a copy is completed.
     """
     if not is_ingress(type(instance)):
         return None
@@ -89,6 +91,8 @@ def build_app(instance: Any) -> ASGIApp | None:
             f"The application of @serve.ingress must be an ASGI application, got {type(app).__name__}."
         )
     if _fastapi_routing() is not None:
+        if shared:
+            app = _copied(app)
         _bind_router(getattr(app, "router", app), instance)
         app = _as_application(app)
     if hasattr(app, "add_exception_handler"):
@@ -119,6 +123,38 @@ def _as_application(app: Any) -> Any:
     application = sys.modules["fastapi"].FastAPI()
     application.include_router(app)
     return application
+
+
+def _copied(app: Any) -> Any:
+    """An application or router with routes of its own; everything else is that of the original."""
+    router = getattr(app, "router", None)
+    if not isinstance(router, _fastapi_routing().APIRouter):
+        return _copied_router(app) if isinstance(app, _fastapi_routing().APIRouter) else app
+    copied = copy.copy(app)
+    copied.router = _copied_router(router)
+    copied.middleware_stack = None
+    copied.exception_handlers = dict(app.exception_handlers)
+    # The routes of the documentation belong to an application, so they are made anew, in the same place.
+    routes, copied.router.routes = copied.router.routes, []
+    copied.setup()
+    paths = {route.path for route in copied.router.routes}
+    copied.router.routes += [route for route in routes if getattr(route, "path", "") not in paths]
+    return copied
+
+
+def _copied_router(router: Any) -> Any:
+    copied = copy.copy(router)
+    if getattr(router, "middleware_stack", None) == router.app:
+        copied.middleware_stack = copied.app  # else requests would go to the original's routes
+    for name in ("routes", "_low_priority_routes"):
+        if isinstance(routes := getattr(router, name, None), list):
+            setattr(copied, name, [_copied_route(route) for route in routes])
+    return copied
+
+
+def _copied_route(route: Any) -> Any:
+    included = getattr(route, "original_router", None)
+    return route if included is None else type(route)(_copied_router(included), route.include_context)
 
 
 def _bind_router(router: Any, instance: Any) -> None:

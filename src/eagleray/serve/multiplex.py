@@ -22,8 +22,8 @@ from eagleray.serve.context import (
     RequestContext,
     _serve_batch_request_context,
     _serve_request_context,
+    current_process,
     current_request,
-    process,
 )
 from eagleray.serve.lru import LOADED, Load, Places, Unload
 
@@ -110,7 +110,7 @@ def _wrap(function: Callable[..., Awaitable[Any]], capacity: int) -> Any:
 
 
 def _host(name: str) -> ModelHost:
-    replica = process.replica
+    replica = current_process().replica
     if replica is None:
         raise RuntimeError(
             f"{name}() is a `@serve.multiplexed` function: it may only be called in a replica."

@@ -35,6 +35,9 @@ _RETRY_S = 0.05
 class Runtime:
     """Belongs to `loop`; `post` and `request` may be called from any thread. The maker closes it."""
 
+    table_is_current = False
+    """Whether `table` knows all that there is: what it does not name does not exist."""
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -43,6 +46,7 @@ class Runtime:
         *,
         shared: bool = False,
         memory: SharedMemory | None = None,
+        router: Router | None = None,
     ) -> None:
         """On the thread of `loop` only. The subscription starts with the first call that needs it.
 
@@ -57,7 +61,7 @@ class Runtime:
         self._memory = memory
         self.take = None if memory is None else memory.take
         """Gives memory for large arguments, from any thread; see `codec.dump_call`."""
-        self._router = Router(shared=shared, memory=memory, directory=directory_of(address))
+        self._router = router or Router(shared=shared, memory=memory, directory=directory_of(address))
         self._subscription: Subscription | None = None
         self._watching: asyncio.Task[None] | None = None
         self._bridge = Bridge(loop)
