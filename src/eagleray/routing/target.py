@@ -146,7 +146,7 @@ class Target:
         else:
             self.full = True
         if retry is not None:
-            self.pool.enqueue(retry, first=True)
+            self.pool.take_back(retry)
         self.pool.wake()
         if not self.listed and not self.in_flight:
             self.disconnect()

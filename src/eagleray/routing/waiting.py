@@ -71,8 +71,12 @@ class Waiting:
         board.add(self.count)
 
     def undo(self, call: RoutedCall) -> None:
-        """`call`, which was the last to be added, goes."""
-        self._lines[call.line].pop()
+        """`call`, which was the last to be added, at either end of its line, goes."""
+        line = self._lines[call.line]
+        if line[-1] is call:
+            line.pop()
+        else:
+            line.popleft()
         self._counted(-1)
 
     def heads(self) -> list[RoutedCall]:

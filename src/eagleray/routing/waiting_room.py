@@ -51,16 +51,26 @@ class WaitingRoom:
         """Calls that wait."""
         return self.waiting.count
 
-    def _admit(self, call: RoutedCall) -> EaglerayError | None:
-        """Puts the call at the end of its line, or says why it may not wait."""
-        self._line_up(call, False)
+    def take_back(self, call: RoutedCall) -> None:
+        """A replica has refused the call. One that was sent at once has never been counted among those who wait, so it
+        may be one too many now.
+        """
+        if call.since:
+            self.enqueue(call, first=True)
+        elif (refused := self._admit(call, first=True)) is not None:
+            call.state = DONE
+            call.on_failed(refused)
+
+    def _admit(self, call: RoutedCall, *, first: bool = False) -> EaglerayError | None:
+        """Puts the call at the end of its line, or at its head, or says why it may not wait."""
+        self._line_up(call, first)
         entry = self.entry
         surplus = self.waiting.count if self.chooser is None else self.chooser.surplus
         refused = None if entry is None else self.limit.refusal(entry, self.waiting, surplus)
         if refused is not None:
             self.waiting.undo(call)
         elif self.chooser is not None:
-            self.chooser.submitted(call, False)
+            self.chooser.submitted(call, first)
         return refused
 
     def enqueue(self, call: RoutedCall, *, first: bool = False) -> None:
