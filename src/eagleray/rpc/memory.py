@@ -190,7 +190,7 @@ class SharedMemory:
         settings = Settings.from_env()
         if settings.shared_memory_mb <= 0 or not hasattr(os, "memfd_create"):
             return None
-        return cls(loop, settings.shared_memory_mb << 20, settings.shared_memory_idle_s)
+        return cls(loop, settings.shared_memory_mb << 20, max(1, settings.shared_memory_idle_s))
 
     def take(self, size: int) -> Block | None:
         """Memory for a message of `size` bytes; None: send it through the socket."""

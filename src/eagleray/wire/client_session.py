@@ -71,6 +71,7 @@ class ClientSession(Session):
         size = len(body)
         meta = _CALL_END
         if type(body) is Shared:
+            _check_head(encode_call(head))  # before anything is lent
             flag, body = self.ship(body)
             meta |= flag
             size = len(body)
@@ -78,7 +79,7 @@ class ClientSession(Session):
             head.size = size
         data = encode_call(head)
         if len(data) > MAX_HEAD:
-            raise ValueError(f"the head of the call is {len(data)} bytes, over the limit of {MAX_HEAD}")
+            _check_head(data)
         with self.lock:
             stream = self._open(handler)
         if not end or size > MAX_CHUNK:
@@ -251,3 +252,8 @@ class ClientSession(Session):
             stream.closed = True
         for stream in streams.values():
             self._finish(stream, error, b"")
+
+
+def _check_head(data: bytes) -> None:
+    if len(data) > MAX_HEAD:
+        raise ValueError(f"the head of the call is {len(data)} bytes, over the limit of {MAX_HEAD}")

@@ -252,6 +252,10 @@ def test_a_rejected_call_is_lent_again_and_a_cancelled_one_comes_back(run: Calla
                 (await pair.incoming.get()).fail(ErrorHead("rejected"))
                 await call.ended.wait()
             call = Call()
+            pair.client.call(CallHead(CallKind.PYTHON, "m" * (1 << 20)), body, handler=call)
+            await call.ended.wait()
+            assert call.error is not None and call.error.code == "config", "nothing was lent for it"
+            call = Call()
             stream = pair.client.call(HEAD, body, handler=call)
             del body
             incoming, value = await pair.receive()
