@@ -31,14 +31,16 @@ _BREAK = 4
 """So many batches in a row off to the same side mean that the model has changed: what came before is forgotten."""
 _OFF = 0.15
 """Share of the predicted time beyond which a batch counts as off."""
-_WAY_S = 0.002
+_WAY_S = 0.001
 """Seconds that are kept for what the batcher does not see, the way from and to the client..."""
-_WAY_SHARE = 0.04
+_WAY_SHARE = 0.02
 """...but no more than this share of the target."""
 _PATIENCE = 8
 """Targets after which a late item is not passed over any more..."""
 _LATE_SHARE = 4
 """...but gets a place in this share of a batch."""
+_BLAMED = 3
+"""Large batches in a row that take longer than the target, and than predicted, are too large; one had bad luck."""
 _MANY = 1 << 30
 _ROUND = 8
 """Batches between two decisions whether waiting is worth it."""
@@ -219,7 +221,8 @@ class TargetPolicy:
         self.rate = ArrivalRate()
         self.trial = Trial()
         self.limit = 1.0
-        """No batch is larger: grows while batches end in time, is cut when one alone takes longer than the target."""
+        """No batch is larger: grows while batches end in time, is cut when several took longer than the target."""
+        self._overruns = 0
 
     # ---- decisions -------------------------------------------------------------------------------------------
 
@@ -301,8 +304,11 @@ class TargetPolicy:
         expected = self.time.predict(size) if self.time.is_known else math.inf
         self.time.observe(size, took)
         self.trial.observe(len(items), sum(ended - item.arrived for item in items))
-        if took > self.target_s and took > 1.25 * expected and size > 1:
-            self.limit = max(1.0, 0.75 * min(size, self.limit))
+        is_overrun = took > self.target_s and took > 1.25 * expected and size > self.limit / 2
+        self._overruns = self._overruns + 1 if is_overrun else 0
+        if self._overruns == _BLAMED:
+            self._overruns = 0
+            self.limit = max(1.0, 0.75 * size)
         elif size >= self.limit - 1 and self.limit < self.max_size:
             # Doubling until a batch of the double size would take half of the target, then step by step.
             quick = self.time.predict(2 * self.limit) < self.target_s / 2

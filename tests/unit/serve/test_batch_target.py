@@ -14,8 +14,8 @@ from eagleray.serve.batch_policy import FixedPolicy
 from eagleray.serve.batch_target import ArrivalRate, TargetPolicy, TimeModel, Trial
 
 TARGET_S = 0.05
-PLANNED_FOR_S = 0.052
-"""The policy keeps two milliseconds for the way to a client, which there is not in virtual time."""
+PLANNED_FOR_S = 0.051
+"""The policy keeps a millisecond for the way to a client, which there is not in virtual time."""
 GRID = [(size, wait_s) for size in (1, 8, 32, 64) for wait_s in (0.0, 0.005, 0.02)]
 Model = Callable[[random.Random, float, int], float]
 
