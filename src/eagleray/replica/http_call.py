@@ -55,7 +55,13 @@ class HttpCall(Call):
                 return
             incoming.on_data = self.exchange.on_data
             incoming.accept()
-        self._start()
+        floor = self.floor
+        entry = floor.user.entry
+        if entry is not None and entry.in_thread and floor.user.app is None:
+            self.in_thread = True
+            floor.threads.submit(self._work)
+        else:
+            self.run(self._serve() if floor.user.app is None else self._serve_app(), self.make_context(True))
 
     def _on_cancel_early(self) -> None:
         self.cancelled = True
@@ -65,16 +71,7 @@ class HttpCall(Call):
         """The whole body of a typed request is here."""
         self.incoming.on_cancel = self.on_cancel
         self.exchange.set_body(bytes(body))
-        self._start()
-
-    def _start(self) -> None:
-        floor = self.floor
-        entry = floor.user.entry
-        if entry is not None and entry.in_thread and floor.user.app is None:
-            self.in_thread = True
-            floor.threads.submit(self._work)
-        else:
-            self.run(self._serve() if floor.user.app is None else self._serve_app(), self.make_context(True))
+        self.begin_work()
 
     # ---- on the loop -----------------------------------------------------------------------------------------
 
