@@ -7,7 +7,6 @@ this process but to be registered.
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from typing import Any
 
@@ -25,8 +24,6 @@ from eagleray.proxy.grpc.health import Health
 from eagleray.routing import Router, RoutingTable
 from eagleray.rpc.tcp import why_not_bound
 from eagleray.serve.servicers import Rpc
-
-logger = logging.getLogger("eagleray.proxy")
 
 _UNAVAILABLE = 14
 
