@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bench import environments, machine, pair, processes, results, runner, table
-from bench.load import LoadError, ensure_wrk
+from bench.load import LoadError, ensure_tool
 from bench.scenarios import SCENARIOS
 from bench.scenarios.base import Scenario, Settings
 from bench.systems import SYSTEMS
@@ -138,7 +138,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the measured system is stopped too
     try:
         processes.adopt_orphans()
-        ensure_wrk()
+        ensure_tool("wrk", "wrk")
         settings = settings_of(options)
         return compare(options, settings) if options.pair else measure(options, settings)
     except (LoadError, RuntimeError, ValueError) as error:

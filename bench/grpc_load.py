@@ -5,37 +5,19 @@ It knows HTTP/2 but not gRPC: an RPC that failed is a 200 without a body to it. 
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import statistics
 import subprocess
 import tempfile
 from pathlib import Path
 
-from bench.load import Load, LoadError, Request
+from bench.load import Load, LoadError, Request, ensure_tool
 
 REPLY_BYTES = 5 + 4
 """One reply of the `rpc` workload: gRPC's prefix and a message with the text "ok"."""
 
 _REQUESTS = re.compile(r"requests: (\d+) total, \d+ started, \d+ done, (\d+) succeeded")
 _DATA = re.compile(r"\((\d+)\) data")
-
-
-def ensure_h2load() -> str:
-    """Path of h2load; installs Debian's package when missing and allowed. Raises LoadError with what to do."""
-    found = shutil.which("h2load")
-    if found:
-        return found
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise LoadError("h2load is missing. On Debian: sudo apt-get install nghttp2-client")
-    print("h2load is missing: apt-get install nghttp2-client", flush=True)
-    subprocess.run(["apt-get", "update", "-qq"], check=False)
-    done = subprocess.run(["apt-get", "install", "-y", "-qq", "nghttp2-client"], check=False)
-    found = shutil.which("h2load")
-    if done.returncode != 0 or not found:
-        raise LoadError("apt-get could not install nghttp2-client: see its words above")
-    return found
 
 
 def framed(message: bytes) -> bytes:
@@ -65,7 +47,14 @@ def _run(port: int, request: Request, *arguments: str, seconds: float) -> Load:
         body, log = Path(folder, "body"), Path(folder, "log")
         body.write_bytes(request.body)
         command = [
-            *(ensure_h2load(), *arguments, "--data", str(body), "--log-file", str(log)),
+            *(
+                ensure_tool("h2load", "nghttp2-client"),
+                *arguments,
+                "--data",
+                str(body),
+                "--log-file",
+                str(log),
+            ),
             *("--header", f"content-type: {request.content_type}", "--header", "te: trailers"),
             f"http://127.0.0.1:{port}{request.path}",
         ]

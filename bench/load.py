@@ -48,19 +48,19 @@ class LoadError(RuntimeError):
     """The load could not be measured, or answers were wrong."""
 
 
-def ensure_wrk() -> str:
-    """Path of wrk; installs Debian's package when missing and allowed. Raises LoadError with what to do."""
-    found = shutil.which("wrk")
+def ensure_tool(name: str, package: str) -> str:
+    """Path of the program; installs its Debian package when missing and allowed. Raises LoadError with what to do."""
+    found = shutil.which(name)
     if found:
         return found
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise LoadError("wrk is missing. On Debian: sudo apt-get install wrk")
-    print("wrk is missing: apt-get install wrk", flush=True)
+        raise LoadError(f"{name} is missing. On Debian: sudo apt-get install {package}")
+    print(f"{name} is missing: apt-get install {package}", flush=True)
     subprocess.run(["apt-get", "update", "-qq"], check=False)
-    done = subprocess.run(["apt-get", "install", "-y", "-qq", "wrk"], check=False)
-    found = shutil.which("wrk")
+    done = subprocess.run(["apt-get", "install", "-y", "-qq", package], check=False)
+    found = shutil.which(name)
     if done.returncode != 0 or not found:
-        raise LoadError("apt-get could not install wrk: see its words above")
+        raise LoadError(f"apt-get could not install {package}: see its words above")
     return found
 
 
@@ -94,7 +94,7 @@ def run(port: int, request: Request, connections: int, seconds: float) -> Load:
     """One window of load. wrk counts whole seconds, so `seconds` is rounded up. Raises LoadError on any error."""
     with _body_file(request.body) as body:
         command = [
-            *(ensure_wrk(), "--threads", "1", "--connections", str(connections), "--latency"),
+            *(ensure_tool("wrk", "wrk"), "--threads", "1", "--connections", str(connections), "--latency"),
             *("--duration", f"{max(1, round(seconds + 0.49))}s", "--timeout", f"{REQUEST_TIMEOUT_S}s"),
             *(
                 "--script",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bench import environments
-from bench.grpc_load import ensure_h2load, measure
+from bench.grpc_load import measure
+from bench.load import ensure_tool
 from bench.scenarios.base import Metric, Settings
 from bench.server import serving
 from bench.systems.base import System, Workload
@@ -24,7 +25,7 @@ class Grpc:
         return system.start_s + 2 * settings.window_s
 
     def measure(self, system: System, settings: Settings) -> dict[str, float]:
-        ensure_h2load()
+        ensure_tool("h2load", "nghttp2-client")
         environments.compile_protos()
         workload = Workload("rpc")
         request = system.request(workload, 0)

@@ -61,13 +61,18 @@ class Instance:
 
 
 @contextmanager
-def serving(target: str = "tests.fault.served:app", folder: str = "") -> Iterator[Instance]:
-    """Runs `target`, found in `folder`, until the end of the block; then stops it as Ctrl-C does: nothing is left."""
+def serving(
+    target: str = "tests.fault.served:app", folder: str = "", env: dict[str, str] | None = None
+) -> Iterator[Instance]:
+    """Runs `target`, found in `folder`, until the end of the block; then stops it as Ctrl-C does: nothing is left.
+
+    `env` is added to its environment.
+    """
     home = tempfile.mkdtemp(prefix="er-")
     directories = {"EAGLERAY_RUNTIME_HOME": f"{home}/run", "EAGLERAY_STATE_HOME": f"{home}/state"}
     driver = subprocess.Popen(
         [sys.executable, "-m", "eagleray.cli", "run", target, "--port", "0"],
-        env=os.environ | directories | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | directories | {"PYTHONPATH": str(ROOT)} | (env or {}),
         cwd=ROOT / folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

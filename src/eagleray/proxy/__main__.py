@@ -7,32 +7,22 @@ and the HTTP one, which outlives it.
 from __future__ import annotations
 
 import asyncio
-import gc
-import logging
 import os
 import socket
 from typing import Any
 
-from eagleray.base import logs
-from eagleray.base.errors import EaglerayError
 from eagleray.base.process import Child, run_child
-from eagleray.base.settings import Settings
 from eagleray.http.connections import Connections
 from eagleray.http.limits import HttpLimits
-from eagleray.http.listen import Listener, raise_descriptor_limit, tls_context
+from eagleray.http.listen import Listener, tls_context
 from eagleray.proxy.access import AccessLog
+from eagleray.proxy.process import serve_proxy
 from eagleray.proxy.server import ProxyServer
 from eagleray.routing import Router, Subscription
 from eagleray.rpc.control import ControlMethods
-from eagleray.rpc.server import Incoming, Server
+from eagleray.rpc.server import Incoming
 from eagleray.rpc.unix import directory_of
 from eagleray.wire.control import Drain, Empty, Health, ProxyLaunch, Ready, decode
-from eagleray.wire.messages import CallKind, ErrorHead
-
-logger = logging.getLogger("eagleray.proxy")
-
-_GC_THRESHOLD = 50_000
-"""Objects between collections of the youngest generation: a request leaves no cycles, so collecting early is waste."""
 
 
 class Proxy:
@@ -82,13 +72,6 @@ class Proxy:
         if self._access_log is not None:
             self._access_log.flush()
 
-    def dispatch(self, incoming: Incoming) -> None:
-        """Takes a call on the proxy's own socket, where only the controller calls."""
-        if incoming.head.kind == CallKind.CONTROL:
-            self.methods.dispatch(incoming)
-        else:
-            incoming.fail(ErrorHead("internal", "A proxy answers control calls only."))
-
     async def _ready(self, payload: bytes, incoming: Incoming) -> Ready:
         await self._serving.wait()
         return Ready(pid=os.getpid())
@@ -110,50 +93,6 @@ def main(child: Child) -> None:
 
 async def _run(child: Child) -> None:
     launch = decode(child.payload, ProxyLaunch)
-    logging_config = launch.logging_config
-    logs.setup(
-        "proxy",
-        launch.proxy_id,
-        path=child.log_path,
-        level=logging_config.get("log_level") or "INFO",
-        owns_stdio=bool(child.log_path),
-    )
-    raise_descriptor_limit()
-    gc.set_threshold(_GC_THRESHOLD, 20, 100)
-    assert child.listener is not None
-    failure: EaglerayError | None = None
-    proxy: Proxy | None = None
-    try:
-        assert child.http_listener is not None
-        proxy = Proxy(launch, child.http_listener, _access_log(launch))
-    except EaglerayError as error:
-        logger.error("The proxy cannot start: %s", error)
-        failure = error
-    methods = proxy.methods if proxy is not None else ControlMethods({"ready": _refuse_ready(failure)})
-    control = Server(proxy.dispatch if proxy is not None else methods.dispatch)
-    await control.start(child.listener)
-    try:
-        if proxy is not None:
-            await proxy.run()
-        else:
-            await asyncio.get_running_loop().create_future()
-    finally:
-        await methods.close()
-        await control.close()
-
-
-def _refuse_ready(error: EaglerayError | None) -> Any:
-    async def ready(payload: bytes, incoming: Incoming) -> Ready:
-        return Ready(error=str(error), pid=os.getpid())
-
-    return ready
-
-
-def _access_log(launch: ProxyLaunch) -> AccessLog | None:
-    if not launch.logging_config.get("enable_access_log", True):
-        return None
-    settings = Settings.from_env()
-    origin = f"proxy {launch.proxy_id}"
-    return AccessLog(
-        logging.getLogger("eagleray.proxy.access").info, origin, client_address=settings.log_client_address
-    )
+    assert child.http_listener is not None
+    listener = child.http_listener
+    await serve_proxy(child, launch, lambda access_log: Proxy(launch, listener, access_log))

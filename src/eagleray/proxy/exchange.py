@@ -28,6 +28,7 @@ from eagleray.wire.messages import CallHead, ErrorHead, Headers, ReplyHead
 if TYPE_CHECKING:
     from eagleray.proxy.deadlines import Timed
     from eagleray.proxy.server import ProxyServer
+    from eagleray.wire.streams import ClientStream
 
 _CHUNK_BYTES = 256 * 1024
 """The largest chunk of the wire; larger ones would be put together again by the replica."""
@@ -217,18 +218,24 @@ class Exchange(RoutedCall):
 
     def _forward(self) -> None:
         """Sends what has gathered as far as the replica takes it, and holds the client back for the rest."""
-        backlog, stream = self._backlog, self.stream
-        if self._accepted and stream is not None:
-            sent = 0
-            while sent < len(backlog) and stream.writable:
-                stream.send(backlog[sent])
-                sent += 1
-            if sent:
-                del backlog[:sent]
-            if self._body_ended and not backlog:
-                stream.send(b"", end=True)
+        stream = self._send_backlog()
+        if stream is not None and self._body_ended and not self._backlog:
+            stream.send(b"", end=True)
         if self._connection is not None:
-            self._connection.pause_upload(bool(backlog))
+            self._connection.pause_upload(bool(self._backlog))
+
+    def _send_backlog(self) -> ClientStream | None:
+        """Sends as much as there is credit for; the stream, once a replica has taken the call."""
+        backlog, stream = self._backlog, self.stream
+        if not self._accepted or stream is None:
+            return None
+        sent = 0
+        while sent < len(backlog) and stream.writable:
+            stream.send(backlog[sent])
+            sent += 1
+        if sent:
+            del backlog[:sent]
+        return stream
 
     def on_body_refused(self, error: HttpRefused) -> None:
         self._refused = error

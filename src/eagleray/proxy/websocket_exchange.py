@@ -189,19 +189,12 @@ class WebSocketExchange(Exchange):
             self._forward()
 
     def _forward(self) -> None:
-        backlog, stream = self._backlog, self.stream
-        if self._accepted and stream is not None:
-            sent = 0
-            while sent < len(backlog) and stream.writable:
-                stream.send(backlog[sent])
-                sent += 1
-            if sent:
-                del backlog[:sent]
-            if self._farewell and not backlog and stream.writable:
-                farewell, self._farewell = self._farewell, b""
-                stream.send(farewell, end=True)
+        stream = self._send_backlog()
+        if stream is not None and self._farewell and not self._backlog and stream.writable:
+            farewell, self._farewell = self._farewell, b""
+            stream.send(farewell, end=True)
         if self._socket is not None:
-            self._socket.pause_reading(bool(backlog))
+            self._socket.pause_reading(bool(self._backlog))
 
     def on_closed(self, code: int, reason: str, clean: bool) -> None:
         self._socket = None

@@ -44,7 +44,6 @@ from eagleray.wire.streams import CallHandler, ClientStream
 
 logger = logging.getLogger("eagleray.wire")
 
-_HALF = 1 << 31
 _SMALL = 16 * 1024
 _CALL_END = CALL | END
 _REPLY_END = REPLY | END

@@ -14,30 +14,23 @@ from eagleray.wire.frames import (
     CREDIT,
     DATA,
     END,
-    ERROR,
     GOAWAY,
     KIND_MASK,
     MAX_STREAM_ID,
     MORE,
-    REPLY,
     REPORT,
     ROOM,
     SHARED,
 )
 from eagleray.wire.handshake import Handshake
-from eagleray.wire.messages import (
-    decode_call,
-)
+from eagleray.wire.messages import decode_call
 from eagleray.wire.session import NO_LOCK, Lock, Session
 from eagleray.wire.streams import Incoming
 
 logger = logging.getLogger("eagleray.wire")
 
 _HALF = 1 << 31
-_SMALL = 16 * 1024
 _CALL_END = CALL | END
-_REPLY_END = REPLY | END
-_ERROR_END = ERROR | END
 
 
 class ServerSession(Session):

@@ -7,29 +7,23 @@ here after the fork only: node and the other children stay without it.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from eagleray.base import logs
 from eagleray.base.errors import EaglerayError
 from eagleray.base.process import Child, run_child
-from eagleray.http.listen import raise_descriptor_limit
 from eagleray.proxy.access import AccessLog
+from eagleray.proxy.process import serve_proxy
 from eagleray.routing import Router, RoutingTable, Subscription
 from eagleray.rpc.control import ControlMethods
-from eagleray.rpc.server import Incoming, Server
+from eagleray.rpc.server import Incoming
 from eagleray.serve.servicers import Rpc, record, require_grpc
 from eagleray.wire.control import Drain, Empty, GrpcProxyLaunch, Health, Ready, decode
-from eagleray.wire.messages import CallKind, ErrorHead
 
 logger = logging.getLogger("eagleray.proxy")
-
-_GC_THRESHOLD = 50_000
-"""As in the HTTP proxy: an RPC leaves no cycles."""
 
 _END_GRACE_S = 0.5
 """For RPCs under way at SIGTERM: node kills after 1 s."""
@@ -48,7 +42,7 @@ class _FollowedRouter(Router):
 class GrpcProxy:
     """The parts of one proxy process, in the order in which they come and go. Raises EaglerayError."""
 
-    def __init__(self, launch: GrpcProxyLaunch) -> None:
+    def __init__(self, launch: GrpcProxyLaunch, access_log: AccessLog | None) -> None:
         options: dict[str, Any] = launch.grpc_options
         rpcs = _recorded(options)
         from eagleray.proxy.grpc.server import GrpcServer  # an optional dependency, and only after the fork
@@ -56,7 +50,7 @@ class GrpcProxy:
         self._stopped = asyncio.Event()
         self._started = asyncio.Event()
         self._error = ""
-        self._access_log = _access_log(launch)
+        self._access_log = access_log
         self.router = _FollowedRouter(eager_ingress=True)
         self.server = GrpcServer(self.router, rpcs, options, self._access_log)
         self.router.on_update = self.server.update
@@ -108,42 +102,7 @@ def main(child: Child) -> None:
 
 async def _run(child: Child) -> None:
     launch = decode(child.payload, GrpcProxyLaunch)
-    logs.setup(
-        "proxy",
-        launch.proxy_id,
-        path=child.log_path,
-        level=launch.logging_config.get("log_level") or "INFO",
-        owns_stdio=bool(child.log_path),
-    )
-    raise_descriptor_limit()
-    gc.set_threshold(_GC_THRESHOLD, 20, 100)
-    assert child.listener is not None
-    proxy: GrpcProxy | None = None
-    problem = ""
-    try:
-        proxy = GrpcProxy(launch)
-    except EaglerayError as error:
-        logger.error("The gRPC proxy cannot start: %s", error)
-        problem = str(error)
-    methods = proxy.methods if proxy is not None else ControlMethods({"ready": _refuse_ready(problem)})
-    control = Server(lambda incoming: _dispatch(methods, incoming))
-    await control.start(child.listener)
-    try:
-        if proxy is not None:
-            await proxy.run()
-        else:
-            await asyncio.get_running_loop().create_future()
-    finally:
-        await methods.close()
-        await control.close()
-
-
-def _dispatch(methods: ControlMethods, incoming: Incoming) -> None:
-    """Takes a call on the proxy's own socket, where only the controller calls."""
-    if incoming.head.kind == CallKind.CONTROL:
-        methods.dispatch(incoming)
-    else:
-        incoming.fail(ErrorHead("internal", "A proxy answers control calls only."))
+    await serve_proxy(child, launch, lambda access_log: GrpcProxy(launch, access_log))
 
 
 def _recorded(options: dict[str, Any]) -> dict[str, Rpc]:
@@ -156,16 +115,3 @@ def _recorded(options: dict[str, Any]) -> dict[str, Rpc]:
         return record(options["grpc_servicer_functions"])
     except Exception as error:  # user code
         raise EaglerayError(f"{type(error).__name__}: {error}") from error
-
-
-def _refuse_ready(problem: str) -> Any:
-    async def ready(payload: bytes, incoming: Incoming) -> Ready:
-        return Ready(error=problem, pid=os.getpid())
-
-    return ready
-
-
-def _access_log(launch: GrpcProxyLaunch) -> AccessLog | None:
-    if not launch.logging_config.get("enable_access_log", True):
-        return None
-    return AccessLog(logging.getLogger("eagleray.proxy.access").info, f"proxy {launch.proxy_id}")

@@ -17,7 +17,7 @@ from eagleray.base.ids import new_request_id
 from eagleray.base.tasks import Tasks
 from eagleray.proxy.access import AccessLog
 from eagleray.proxy.deadlines import Deadlines
-from eagleray.proxy.grpc.exchange import RpcExchange, StreamAnswer, UnaryAnswer, Upload
+from eagleray.proxy.grpc.exchange import RpcExchange, StreamAnswer, UnaryAnswer, UnaryReply, Upload
 from eagleray.routing import Route, Router, RoutingTable
 from eagleray.serve.servicers import Rpc, name_of
 from eagleray.wire.messages import (
@@ -131,39 +131,34 @@ class Endpoint:
         if isinstance(opened, GrpcStatus):
             return _refuse(context, opened)
         route, head, timeout_s = opened
-        floor = self._floor
-        done: asyncio.Future[tuple[GrpcStatus | None, bytes]] = floor.loop.create_future()
-        exchange = UnaryAnswer(route.deployment, head, request, True, done, floor.limit)
+        reply: UnaryReply = self._floor.loop.create_future()
+        exchange = UnaryAnswer(route.deployment, head, request, True, reply, self._floor.limit)
         self._submit(exchange, timeout_s)
-        status: GrpcStatus | None = _GONE
-        try:
-            status, body = await done
-        finally:
-            self._leave(exchange, status)
-        if status is not None:
-            await _compress(context, status)
-            _conclude(context, head.request_id, status)
-        return body
+        return await self._answer(exchange, reply, context)
 
     async def stream_unary(self, requests: object, context: Any) -> bytes:
         opened = self._open(context)
         if isinstance(opened, GrpcStatus):
             return _refuse(context, opened)
         route, head, timeout_s = opened
-        floor = self._floor
-        done: asyncio.Future[tuple[GrpcStatus | None, bytes]] = floor.loop.create_future()
-        exchange = UnaryAnswer(route.deployment, head, b"", False, done, floor.limit)
+        reply: UnaryReply = self._floor.loop.create_future()
+        exchange = UnaryAnswer(route.deployment, head, b"", False, reply, self._floor.limit)
         reading = self._read(exchange, context)
         self._submit(exchange, timeout_s)
+        try:
+            return await self._answer(exchange, reply, context)
+        finally:
+            await _stop(reading)
+
+    async def _answer(self, exchange: UnaryAnswer, reply: UnaryReply, context: Any) -> bytes:
         status: GrpcStatus | None = _GONE
         try:
-            status, body = await done
+            status, body = await reply
         finally:
             self._leave(exchange, status)
-            await _stop(reading)
         if status is not None:
             await _compress(context, status)
-            _conclude(context, head.request_id, status)
+            _conclude(context, exchange.head.request_id, status)
         return body
 
     async def unary_stream(self, request: bytes, context: Any) -> None:

@@ -105,6 +105,10 @@ def _status_in(head: ReplyHead) -> GrpcStatus | None:
     return None
 
 
+UnaryReply = asyncio.Future[tuple[GrpcStatus | None, bytes]]
+"""Status and message of an RPC whose answer is one message; None where the status is OK and says nothing more."""
+
+
 class UnaryAnswer(RpcExchange):
     """An RPC whose answer is one message: `done` becomes (status, message)."""
 
@@ -116,7 +120,7 @@ class UnaryAnswer(RpcExchange):
         head: CallHead,
         body: bytes,
         body_complete: bool,
-        done: asyncio.Future[tuple[GrpcStatus | None, bytes]],
+        done: UnaryReply,
         limit: int,
     ) -> None:
         super().__init__(key, head, body, body_complete)

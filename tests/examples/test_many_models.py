@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,36 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.ports import free_port
+from tests.examples.modules import load_module
+from tests.fault.instance import serving
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "many_models"
-sys.path.insert(0, str(EXAMPLE))
-import train  # noqa: E402
+EXAMPLE = Path(__file__).parents[2] / "examples" / "many_models"
+train: Any = load_module(EXAMPLE / "train.py", "many_models_train")
 
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     models = tmp_path_factory.mktemp("models")
     train.train(models)
-    port = free_port()
-    command = [sys.executable, "-m", "eagleray.cli", "run", "--port", str(port), "app:app"]
-    running = subprocess.Popen(
-        command,
-        cwd=EXAMPLE,
-        env={**os.environ, "MANY_MODELS": str(models)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert running.stdout is not None
-        assert any("Stop" in line for line in running.stdout), "it came up"
-        yield port
-        running.terminate()
-        running.communicate(timeout=30)
-    finally:
-        running.kill()
-        running.communicate()
+    with serving("app:app", folder="examples/many_models", env={"MANY_MODELS": str(models)}) as instance:
+        yield instance.port
 
 
 def ask(port: int, model_id: str, rows: Any) -> dict[str, Any]:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import http.client
-import importlib.util
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,46 +11,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.ports import free_port
+from tests.examples.modules import load_module
+from tests.fault.instance import serving
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "batched_model"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "batched_model"
 CONNECTIONS = 32
 
 
-def load_train() -> Any:
-    """Its train.py; another example has one of the same name."""
-    spec = importlib.util.spec_from_file_location("batched_model_train", EXAMPLE / "train.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-train = load_train()
+train: Any = load_module(EXAMPLE / "train.py", "batched_model_train")
 
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     model = tmp_path_factory.mktemp("model") / "model.joblib"
     train.train(model)
-    port = free_port()
-    running = subprocess.Popen(
-        [sys.executable, "-m", "eagleray.cli", "run", "--port", str(port), "app:app"],
-        cwd=EXAMPLE,
-        env={**os.environ, "BATCHED_MODEL": str(model)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert running.stdout is not None
-        assert any("Stop" in line for line in running.stdout), "it came up"
-        yield port
-        running.terminate()
-        running.communicate(timeout=30)
-    finally:
-        running.kill()
-        running.communicate()
+    with serving("app:app", folder="examples/batched_model", env={"BATCHED_MODEL": str(model)}) as instance:
+        yield instance.port
 
 
 def ask(port: int, images: list[list[float]]) -> list[tuple[int, bytes]]:

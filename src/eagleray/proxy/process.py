@@ -1,0 +1,92 @@
+"""What the processes of both proxies have in common: logs, the control socket, and telling why one cannot start."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+from eagleray.base import logs
+from eagleray.base.errors import EaglerayError
+from eagleray.base.process import Child
+from eagleray.base.settings import Settings
+from eagleray.http.listen import raise_descriptor_limit
+from eagleray.proxy.access import AccessLog
+from eagleray.rpc.control import ControlMethods
+from eagleray.rpc.server import Incoming, Server
+from eagleray.wire.control import GrpcProxyLaunch, ProxyLaunch, Ready
+from eagleray.wire.messages import CallKind, ErrorHead
+
+logger = logging.getLogger("eagleray.proxy")
+
+_GC_THRESHOLD = 50_000
+"""Objects between collections of the youngest generation: a request leaves no cycles, so collecting early is waste."""
+
+
+class ProxyParts(Protocol):
+    """A proxy that was made: `methods` answer the controller; `run` serves until it was drained or is cancelled."""
+
+    methods: ControlMethods
+
+    async def run(self) -> None: ...
+
+
+async def serve_proxy(
+    child: Child, launch: ProxyLaunch | GrpcProxyLaunch, make: Callable[[AccessLog | None], ProxyParts]
+) -> None:
+    """Runs what `make` gives, and answers on the control socket, also when it has raised EaglerayError."""
+    logs.setup(
+        "proxy",
+        launch.proxy_id,
+        path=child.log_path,
+        level=launch.logging_config.get("log_level") or "INFO",
+        owns_stdio=bool(child.log_path),
+    )
+    raise_descriptor_limit()
+    gc.set_threshold(_GC_THRESHOLD, 20, 100)
+    assert child.listener is not None
+    proxy: ProxyParts | None = None
+    try:
+        proxy = make(_access_log(launch))
+        methods = proxy.methods
+    except EaglerayError as error:
+        logger.error("The proxy cannot start: %s", error)
+        methods = _refusing(str(error))
+    control = Server(lambda incoming: _dispatch(methods, incoming))
+    await control.start(child.listener)
+    try:
+        if proxy is not None:
+            await proxy.run()
+        else:
+            await asyncio.get_running_loop().create_future()
+    finally:
+        await methods.close()
+        await control.close()
+
+
+def _dispatch(methods: ControlMethods, incoming: Incoming) -> None:
+    """Takes a call on the proxy's own socket, where only the controller calls."""
+    if incoming.head.kind == CallKind.CONTROL:
+        methods.dispatch(incoming)
+    else:
+        incoming.fail(ErrorHead("internal", "A proxy answers control calls only."))
+
+
+def _refusing(problem: str) -> ControlMethods:
+    async def ready(payload: bytes, incoming: Incoming) -> Ready:
+        return Ready(error=problem, pid=os.getpid())
+
+    return ControlMethods({"ready": ready})
+
+
+def _access_log(launch: ProxyLaunch | GrpcProxyLaunch) -> AccessLog | None:
+    if not launch.logging_config.get("enable_access_log", True):
+        return None
+    settings = Settings.from_env()
+    origin = f"proxy {launch.proxy_id}"
+    return AccessLog(
+        logging.getLogger("eagleray.proxy.access").info, origin, client_address=settings.log_client_address
+    )
