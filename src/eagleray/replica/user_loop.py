@@ -11,7 +11,8 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from threading import get_ident
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from eagleray.rpc.bridge import Bridge
 
@@ -22,12 +23,13 @@ except ImportError:  # a platform without uvloop
     _new_event_loop = asyncio.new_event_loop
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 logger = logging.getLogger("ray.serve")
 
 
 class UserLoop:
-    """Made and closed by the worker. `bridge` hands over calls, `run` awaits a coroutine there."""
+    """Made and closed by the worker. `bridge` and `post` hand over calls, `run` awaits a coroutine there."""
 
     def __init__(self) -> None:
         self.loop = _new_event_loop()
@@ -57,6 +59,14 @@ class UserLoop:
             asyncio.set_event_loop(None)
             loop.close()
             self._ended.set_result(None)
+
+    def post(self, fn: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
+        """Runs `fn(*args)` here, at once on this thread, and there lets what it raises through."""
+        # Not get_running_loop(), which asks the kernel for the process id in Python 3.11.
+        if get_ident() == self._thread.ident:
+            fn(*args)
+        else:
+            self.bridge.put(fn, *args)
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Awaits `work` on the user's loop, from the control loop. Cancelling the waiter cancels `work`."""

@@ -169,7 +169,7 @@ class Worker:
             args, kwargs = load_init(launch)
         except BaseException as error:  # importing runs user code, which may raise anything
             return trimmed_text(error)
-        post = self._user_loop.bridge.post
+        post = self._user_loop.post
         self._floor = Floor(user, loop, self._slots, self._threads, post, self._base_context)
         user.on_made = partial(setattr, self._replica, "servable_object")
         problem = await user.start(args, kwargs, self._user_config, launch.rank)
@@ -194,7 +194,7 @@ class Worker:
 
     def _declare_batcher(self, batcher: Batcher) -> None:
         """From any thread."""
-        self._user_loop.bridge.post(self._capacity.declare, batcher)
+        self._user_loop.post(self._capacity.declare, batcher)
 
     # ---- calls -----------------------------------------------------------------------------------------------
 

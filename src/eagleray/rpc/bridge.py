@@ -46,13 +46,6 @@ class Bridge:
                 return False
         return True
 
-    def post(self, fn: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
-        """As `put`, but runs it at once on the loop's own thread, and there lets what it raises through."""
-        if asyncio._get_running_loop() is self._loop:
-            fn(*args)
-        else:
-            self.put(fn, *args)
-
     def _run(self) -> None:
         self._awake = False
         queue = self._queue

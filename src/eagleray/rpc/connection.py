@@ -178,14 +178,14 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         session = self._session
         assert session is not None
-        self._holds = True
+        held, self._holds = self._holds, True
         try:
             session.receive(data)
         except ProtocolError as error:
             self._fail(str(error))
         finally:
-            self._holds = False
-        if session.out:
+            self._holds = held
+        if session.out and not held:
             self._flush()
         if session.decoder.rest is not None and self._transport is not None:
             self._transport.set_protocol(BulkReader(self))
@@ -197,14 +197,14 @@ class Connection(asyncio.Protocol):
 
     def take(self, into: Callable[[T], None], received: T) -> None:
         """As `data_received`, for the reader of a large body: `into` is what its bytes are given to."""
-        self._holds = True
+        held, self._holds = self._holds, True
         try:
             into(received)
         except ProtocolError as error:
             self._fail(str(error))
         finally:
-            self._holds = False
-        if self.session.out:
+            self._holds = held
+        if self.session.out and not held:
             self._flush()
 
     def eof_received(self) -> bool:
