@@ -121,7 +121,13 @@ class Exchange:
             raise OSError("The client has gone.")
         kind = message["type"]
         if kind == "http.response.body":
-            await self._send_body(message)
+            outflow = self._outflow
+            if outflow is None or self.complete or not message.get("more_body", False):
+                outflow = self._send_edge(message)
+            elif body := message.get("body", b""):
+                outflow.push(body if type(body) is bytes else bytes(body))
+            if outflow is not None and outflow.due:
+                await outflow.flow()
         elif kind == "http.response.start":
             if self._status:
                 raise RuntimeError("The response has been started already.")
@@ -133,29 +139,27 @@ class Exchange:
         else:
             raise RuntimeError(f"Unexpected ASGI message '{kind}'.")
 
-    async def _send_body(self, message: Message) -> None:
+    def _send_edge(self, message: Message) -> Outflow | None:
+        """The first or the last piece of the body; where more pieces go, if they are to follow."""
         if not self._status or self.complete:
             problem = "is complete already" if self.complete else "has not been started"
             raise RuntimeError(f"Unexpected ASGI message 'http.response.body': the response {problem}.")
-        body = message.get("body", b"")
-        if type(body) is not bytes:
-            body = bytes(body)
+        body = bytes(message.get("body", b""))
         more = message.get("more_body", False)
         outflow = self._outflow
-        if outflow is None:
-            self.begun = True
-            if not more:
-                self._complete()
-                self._answer.answer(self._status, self._headers, body)
-                return
-            self._outflow = outflow = self._answer.begin(self._status, self._headers, body)
-        elif body:
-            outflow.push(body)
-        if not more:
+        if outflow is not None:
+            if body:
+                outflow.push(body)
             self._complete()
             self._answer.finish()
-        elif outflow.due:
-            await outflow.flow()
+            return None
+        self.begun = True
+        if more:
+            self._outflow = outflow = self._answer.begin(self._status, self._headers, body)
+            return outflow
+        self._complete()
+        self._answer.answer(self._status, self._headers, body)
+        return None
 
     def _complete(self) -> None:
         self.complete = True

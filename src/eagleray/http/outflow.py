@@ -59,10 +59,12 @@ class Outflow:
     def push(self, chunk: bytes) -> None:
         """Hands over the next chunk, never blocks."""
         self._pushed += len(chunk)
-        if self._put is None:
-            self._send(chunk)
-        else:
+        if self._put is not None:
             self._put(self._send, chunk)
+        elif not self._pending and self._incoming.send_now(chunk):
+            self._taken += len(chunk)
+        else:
+            self._send(chunk)
 
     @property
     def full(self) -> bool:

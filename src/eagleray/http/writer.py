@@ -23,6 +23,9 @@ _JOIN_BYTES = 64 * 1024
 _HIGH_WATER_BYTES = 512 * 1024
 """Unsent bytes at which a response pauses: two chunks of the wire."""
 
+_PIECES = 3
+"""Of one chunk: its size, itself, and a line's end."""
+
 _LINGER_S = 2.0
 """How long input is dropped after the last answer."""
 
@@ -44,6 +47,7 @@ class ResponseWriter:
         self._pieces: list[bytes] = []
         self._gathering = False
         self._begun = False
+        self._flows = False
         self._chunked = False
         self._bodiless = False
         self._left_to_send = -1
@@ -114,7 +118,7 @@ class ResponseWriter:
         )
         self._bodiless = request.method == "HEAD" or status == 204 or status == 304
         self.started = True
-        self._begun = False
+        self._begun = self._flows = False
         self.status = status
         # With it the first of the body, if that is here already.
         self._pieces.append(head)
@@ -146,11 +150,12 @@ class ResponseWriter:
             self._finish()
 
     def _put(self, *pieces: bytes) -> None:
+        """What a turn of the loop puts leaves at its end; its first at once, unless the turn before had several."""
         self._pieces += pieces
-        if not self._gathering or not self._begun:
+        if not self._begun or not (self._gathering or self._flows):
             self._begun = True
             self._flush_pieces()
-            self._gather()
+        self._gather()
 
     def _gather(self) -> None:
         if not self._gathering:
@@ -159,6 +164,7 @@ class ResponseWriter:
 
     def _gathered(self) -> None:
         self._gathering = False
+        self._flows = len(self._pieces) > _PIECES
         if self._pieces:
             self._flush_pieces()
 

@@ -34,8 +34,6 @@ _LINGER_S = 1.0
 """Seconds that a closed connection may take to send what was written before."""
 _HIGH_WATER, _LOW_WATER = 512 * 1024, 128 * 1024
 """Bytes in the transport at which streams pause and go on; two chunks, so that one slow reader costs little memory."""
-
-
 _SEND_BUFFER_BYTES = 1 << 20
 """As much as the window of a stream; the kernel may grant less."""
 
@@ -56,6 +54,7 @@ class Connection(asyncio.Protocol):
         self._session: Session | None = None
         self._holds = False
         self._gathering = False
+        self._flows = False
         self._fd = -1
         self._deadline: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
@@ -101,14 +100,19 @@ class Connection(asyncio.Protocol):
         self._flush()
 
     def wake_soon(self) -> None:
-        """The session has something to send that is one of many."""
+        """The session has something to send that is one of many: what a turn of the loop emits leaves at its end.
+
+        The first of them leaves at once, unless the turn before had several: then it would only be one more write.
+        """
         if not self._holds and not self._gathering:
-            self._flush()
+            if not self._flows:
+                self._flush()
             self._gathering = True
             self._loop.call_soon(self._gathered)
 
     def _gathered(self) -> None:
         self._gathering = False
+        self._flows = len(self.session.out) > 1
         self._flush()
 
     def _flush(self) -> None:

@@ -313,7 +313,9 @@ class DeploymentResponseGenerator(_Response[R]):
 
     async def __anext__(self) -> R:
         call = self._call
-        while not call.ready:  # a wake-up may be for an item that has been taken already
+        while (
+            not call.items and call.outcome == PENDING
+        ):  # a wake-up may be for an item that has been taken already
             await _Until(call)
         item = call.take()
         if item is None:

@@ -141,6 +141,12 @@ class ClientSession(Session):
                 handler.on_reply(reply, body, True)
             except Exception:
                 logger.exception("on_reply of call %d has failed", stream_id)
+        elif meta == DATA and body and stream.replied and stream.takes(len(body)):
+            try:
+                stream.handler.on_data(body, False)
+            except Exception:
+                logger.exception("on_data of call %d has failed; the call is given up", stream_id)
+                stream.abort()
         else:
             self._on_stream_frame(stream, meta, head, body)
 

@@ -205,6 +205,15 @@ class Stream:
         flow.sink = None
         return b""
 
+    def takes(self, size: int) -> bool:
+        """Books `size` bytes, as `received` does, if they are a whole message and within the credit."""
+        flow = self.flow
+        if flow is None or flow.sink is not None or flow.parts or size > flow.granted:
+            return False
+        flow.granted -= size
+        flow.held += size
+        return True
+
     def received(self, size: int) -> Flow:
         """Books `size` bytes against the credit that we gave. Raises ProtocolError."""
         flow = self.flow

@@ -37,7 +37,7 @@ MAX_STREAM_ID = 0xFFFFFFFF
 
 HEADER = struct.Struct("<III")
 HEADER_SIZE = HEADER.size
-_COPY_LIMIT = 16 * 1024
+COPY_LIMIT = 16 * 1024
 """Bytes of body up to which a frame is one object. bench/micro_rpc.py shows no difference between 4 and 64 KiB."""
 
 Buffer = bytes | bytearray | memoryview
@@ -48,7 +48,7 @@ def append_frame(out: list[Buffer], meta: int, stream_id: int, head: bytes = b""
     """Appends one frame to `out`: as one object when it is small, else with `body` itself, uncopied."""
     size = len(head)
     header = pack_header(size + len(body), stream_id, meta | size << 8)
-    if len(body) <= _COPY_LIMIT:
+    if len(body) <= COPY_LIMIT:
         out.append(b"".join((header, head, body)))
     else:
         out.append(header + head)

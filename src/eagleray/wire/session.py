@@ -17,10 +17,8 @@ from typing import Any
 from eagleray.base.errors import ProtocolError
 from eagleray.wire.flow import Stream
 from eagleray.wire.frames import (
-    CALL,
+    COPY_LIMIT,
     DATA,
-    END,
-    ERROR,
     HELLO,
     KIND_MASK,
     KINDS,
@@ -29,23 +27,17 @@ from eagleray.wire.frames import (
     MEMORY,
     PING,
     PONG,
-    REPLY,
     SHARED,
     Buffer,
     Decoder,
     append_frame,
+    pack_header,
 )
 from eagleray.wire.handshake import MAX_HELLO, Handshake
 from eagleray.wire.leases import Leases, refusal
 from eagleray.wire.parts import Shared, inline
 
 logger = logging.getLogger("eagleray.wire")
-
-_HALF = 1 << 31
-_SMALL = 16 * 1024
-_CALL_END = CALL | END
-_REPLY_END = REPLY | END
-_ERROR_END = ERROR | END
 
 Lock = AbstractContextManager[object]
 NO_LOCK: Lock = nullcontext()
@@ -89,7 +81,11 @@ class Session:
         self.wake()
 
     def emit_data(self, meta: int, stream_id: int, chunk: Buffer) -> None:
-        append_frame(self.out, meta, stream_id, b"", chunk)
+        size = len(chunk)
+        if size <= COPY_LIMIT:
+            self.out.append(pack_header(size, stream_id, meta) + chunk)
+        else:
+            append_frame(self.out, meta, stream_id, b"", chunk)
         self.wake_soon()
 
     def emit_raw(self, frame: bytes) -> None:

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from eagleray.wire.flow import WINDOW, Flow, Stream
-from eagleray.wire.frames import CALL, CANCEL, END, ERROR, MAX_CHUNK, MAX_HEAD, REPLY, Buffer, pack_header
+from eagleray.wire.frames import (
+    CALL,
+    CANCEL,
+    DATA,
+    END,
+    ERROR,
+    MAX_CHUNK,
+    MAX_HEAD,
+    REPLY,
+    Buffer,
+    pack_header,
+)
 from eagleray.wire.messages import CallHead, ErrorHead, ReplyHead
 from eagleray.wire.parts import Memory, Shared
 
@@ -263,6 +274,17 @@ class Incoming(Stream):
         if not self.replied:
             self.reply(ReplyHead(), b"", False)
         self._send(self.ensure_flow(), chunk, end)
+
+    def send_now(self, chunk: Buffer) -> bool:
+        """Sends a message of an answer that has begun, if it may go out now and leaves room for more; else False."""
+        flow, size = self.flow, len(chunk)
+        if flow is None or not 0 < size < flow.window or size > MAX_CHUNK or flow.queue or flow.ending:
+            return False
+        if self.closed or self.cancelled or not self.replied or self.connection.paused:
+            return False
+        flow.window -= size
+        self.connection.emit_data(DATA, self.id, chunk)
+        return True
 
     def fail(self, head: ErrorHead, body: bytes = b"") -> None:
         """Ends the call without a (whole) answer. A body over `MAX_CHUNK` is left out."""
