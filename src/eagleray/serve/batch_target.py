@@ -303,7 +303,10 @@ class TargetPolicy:
         took = ended - started
         expected = self.time.predict(size) if self.time.is_known else math.inf
         self.time.observe(size, took)
-        self.trial.observe(len(items), sum(ended - item.arrived for item in items))
+        if ended - items[0].arrived > self.target_s:
+            self.trial = Trial()  # what was found under a load that is not the present one says nothing
+        else:
+            self.trial.observe(len(items), sum(ended - item.arrived for item in items))
         is_overrun = took > self.target_s and took > 1.25 * expected and size > self.limit / 2
         self._overruns = self._overruns + 1 if is_overrun else 0
         if self._overruns == _BLAMED:
