@@ -4,13 +4,15 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 SOAK_S ?= 600
+FUZZ_S ?= 60
 
-.PHONY: help demo test lint format soak clean
+.PHONY: help demo test lint format soak fuzz clean
 help:
 	@echo "make demo   train a real model, serve it, send it the whole test set over HTTP"
 	@echo "make test   lint, types, floor plan and all tests"
 	@echo "make lint   only ruff, mypy, import-linter and the size limits"
 	@echo "make bench  Eagleray beside its peers, interleaved, with ratios (about 27 minutes; needs wrk)"
+	@echo "make fuzz   what strangers can send, fuzzed for a minute each"
 	@echo "make soak   the fault tests again and again for 10 minutes"
 
 $(BIN)/.checked:
@@ -49,6 +51,9 @@ format: $(BIN)/.dev
 
 soak: $(BIN)/.dev
 	end=$$(( $$(date +%s) + $(SOAK_S) )); while [ $$(date +%s) -lt $$end ]; do SOAK_STREAM_MEGABYTES=10000 $(BIN)/python -m pytest -q tests/fault || exit 1; done
+
+fuzz: $(BIN)/.dev
+	for name in http websocket wire typed; do $(BIN)/python -m tests.fuzz.run $$name -max_len=4096 -timeout=10 -rss_limit_mb=1024 -max_total_time=$(FUZZ_S) || exit 1; done
 
 clean:
 	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,6 +15,7 @@ from typing import Any
 
 from eagleray.base.errors import EaglerayError
 from eagleray.base.process import Child, run_child
+from eagleray.base.settings import set_default
 from eagleray.proxy.access import AccessLog
 from eagleray.proxy.process import serve_proxy
 from eagleray.routing import Router, RoutingTable, Subscription
@@ -48,7 +49,7 @@ class GrpcProxy:
 
     def __init__(self, launch: GrpcProxyLaunch, access_log: AccessLog | None) -> None:
         options: dict[str, Any] = launch.grpc_options
-        os.environ.setdefault("GRPC_EXPERIMENTS", _EXPERIMENTS)
+        set_default("GRPC_EXPERIMENTS", _EXPERIMENTS)
         rpcs = _recorded(options)
         from eagleray.proxy.grpc.server import GrpcServer  # an optional dependency, and only after the fork
 
