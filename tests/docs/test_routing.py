@@ -21,8 +21,12 @@ def ask(port: int, session_id: str) -> str:
 
 @pytest.mark.parametrize(
     ("number", "answers"),
-    [(0, [f"turn {turn} of ana" for turn in range(1, 6)]), (1, ["answered"] * 5)],
-    ids=["sessions", "a router of your own"],
+    [
+        (0, [f"turn {turn} of ana" for turn in range(1, 6)]),
+        (1, ["answered"] * 5),
+        (2, ["its own, 2 reset"] * 3),
+    ],
+    ids=["sessions", "a router of your own", "a replica before the arguments"],
 )
 def test_the_programs_answer_as_the_page_says(tmp_path: Path, number: int, answers: list[str]) -> None:
     with serving(tmp_path, PROGRAMS[number]) as port:
@@ -30,4 +34,4 @@ def test_the_programs_answer_as_the_page_says(tmp_path: Path, number: int, answe
 
 
 def test_there_is_no_other_program() -> None:
-    assert len(PROGRAMS) == 2
+    assert len(PROGRAMS) == 3

@@ -9,10 +9,19 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 from eagleray.base.errors import EaglerayError, RequestTimeoutError
-from eagleray.routing.call import RoutedCall
+from eagleray.routing.call import QUEUED, RoutedCall
+from eagleray.routing.pinned import PinnedCall
 from eagleray.routing.policies import Policy, make_policy
 from eagleray.routing.pool import Pool
 from eagleray.routing.table import DeploymentEntry, ReplicaEntry, RouterEntry
@@ -31,11 +40,13 @@ class Link:
         self.max_ongoing = max_ongoing
         self.open: list[Any] = []
         self.cancelled: set[int] = set()
+        self.sent: list[tuple[RoutedCall, bytes, bool]] = []
 
     def call(self, head: CallHead, body: bytes, *, end: bool, handler: RoutedCall) -> Link.Stream:
         assert not self.closed
         self.open.append(handler)
-        assert len(self.open) <= self.max_ongoing, "the router overran a replica"
+        pinned = isinstance(handler, PinnedCall)  # a replica itself tells what it has no room for
+        assert pinned or len(self.open) <= self.max_ongoing, "the router overran a replica"
         return Link.Stream(self, handler)
 
     def close(self) -> None:
@@ -47,6 +58,9 @@ class Link:
 
         def cancel(self) -> None:
             self.link.cancelled.add(id(self.handler))
+
+        def send(self, chunk: bytes, end: bool) -> None:
+            self.link.sent.append((self.handler, bytes(chunk), end))
 
 
 class Call(RoutedCall):
@@ -70,6 +84,29 @@ class Call(RoutedCall):
 
     def on_user_error(self, head: ErrorHead, body: bytes) -> None:
         self.ends += 1
+
+
+class Pinned(PinnedCall, Call):
+    """To one replica and no other."""
+
+    __slots__ = ()
+
+
+class Everywhere:
+    """Goes to all replicas, once there is a deployment."""
+
+    def __init__(self) -> None:
+        self.calls: list[Pinned] = []
+        self.told = 0
+
+    def spread(self, targets: list[Target]) -> None:
+        self.told += 1
+        for target in targets:
+            self.calls.append(Pinned())
+            self.calls[-1].pin(target)
+
+    def on_failed(self, error: EaglerayError) -> None:
+        self.told += 1
 
 
 class Timer:
@@ -167,6 +204,14 @@ class PoolMachine(RuleBasedStateMachine):
         self.pool.submit(call)
         return call
 
+    @rule(target=calls)
+    def broadcast(self) -> Any:
+        everywhere = Everywhere()
+        self.pool.spread(everywhere)
+        assert everywhere.told == 1
+        self.every_call += everywhere.calls
+        return multiple(*everywhere.calls)
+
     @rule(call=calls, timed_out=st.booleans())
     def cancel(self, call: Call, timed_out: bool) -> None:
         call.cancel(RequestTimeoutError("late") if timed_out else None)
@@ -229,7 +274,10 @@ class PoolMachine(RuleBasedStateMachine):
         assert sum(t.in_flight for t in self.world.targets) == sum(
             len(link.open) for link in self.world.links
         )
-        assert self.pool.queued == sum(call.state == 1 for call in self.every_call)
+        waiting = [call for call in self.every_call if call.state == QUEUED]
+        pinned = [call for call in waiting if isinstance(call, Pinned)]
+        assert self.pool.queued == len(waiting) - len(pinned)
+        assert sorted(map(id, pinned)) == sorted(id(call) for t in self.world.targets for call in t.pinned)
         assert len(list(self.pool.waiting)) == self.pool.queued
         assert all(call.ends <= 1 for call in self.every_call)
 

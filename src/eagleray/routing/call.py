@@ -8,7 +8,7 @@ is the replica really free. The proxy's exchange and the handle's call are subcl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eagleray.base.errors import (
     EaglerayError,
@@ -66,6 +66,11 @@ class RoutedCall(CallHandler):
         """Since when it waits for a replica; 0 as long as it never has."""
 
     # ---- to override -----------------------------------------------------------------------------------------
+
+    @property
+    def hints(self) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Arguments that a user's router is to see; None: those in `body`."""
+        return None
 
     def on_result(self, head: ReplyHead, body: bytes, end: bool) -> None:
         """The replica's answer, or its beginning."""

@@ -22,7 +22,7 @@ from eagleray.routing.record import Record
 from eagleray.routing.table import DeploymentEntry, RouterEntry
 from eagleray.routing.target import Target
 from eagleray.routing.waiting import Patience, Timer, since
-from eagleray.routing.waiting_room import Chooser, WaitingRoom
+from eagleray.routing.waiting_room import Chooser, Fanout, WaitingRoom
 from eagleray.wire.messages import ReplicaReport
 
 
@@ -73,7 +73,7 @@ class Pool(WaitingRoom):
             else:
                 target = self.policy.pick(call, self.targets, True) if self.chooser is None else None
             if target is not None:
-                self._send(call, target)
+                self.send_to(call, target)
                 return
         refused = admission.unavailable(self.entry, bool(self.targets)) or self._admit(call)
         if refused is not None:
@@ -127,7 +127,7 @@ class Pool(WaitingRoom):
                 target = self._pick(call)
                 if target is not None:
                     waiting.take(call)
-                    self._send(call, target)
+                    self.send_to(call, target)
                     break
             else:
                 break
@@ -142,9 +142,10 @@ class Pool(WaitingRoom):
     def send_waiting(self, call: RoutedCall, target: Target) -> None:
         """For the chooser: `call`, which waits, goes to `target`, which has room."""
         self.waiting.pull(call)
-        self._send(call, target)
+        self.send_to(call, target)
 
-    def _send(self, call: RoutedCall, target: Target) -> None:
+    def send_to(self, call: RoutedCall, target: Target) -> None:
+        """Sends the call to `target` and nowhere else; who calls this has seen to room there."""
         assert target.client is not None
         with target.lock:
             target.in_flight += 1
@@ -156,6 +157,18 @@ class Pool(WaitingRoom):
             target.record.sent(call)
         call.stream = target.client.call(call.head, call.body, end=call.body_complete, handler=call)
 
+    def spread(self, fanout: Fanout) -> None:
+        """Gives `fanout` the targets of all replicas that run now, or as soon as a table names the deployment."""
+        refused = admission.unavailable(self.entry, bool(self.targets))
+        if refused is not None:
+            fanout.on_failed(refused)
+            return
+        self.fanouts.append(fanout)
+        if self.entry is None:
+            self._owner.missed(self)
+        else:
+            self.fan_out()
+
     # ---- targets ---------------------------------------------------------------------------------------------
 
     def update(self, entry: DeploymentEntry | None) -> None:
@@ -166,7 +179,7 @@ class Pool(WaitingRoom):
             self._retire({t.entry.replica_id for t in self.targets})
             if known is not None:
                 self.fail_unavailable("it was deleted")
-            elif self.queued:
+            elif self.queued or self.fanouts:
                 self._owner.missed(self)
             return
         self.limit.update(entry, self.waiting)
@@ -189,6 +202,7 @@ class Pool(WaitingRoom):
             self.fail_unavailable()
         else:
             self.wake()
+        self.fan_out()
 
     def _steer(self, router: RouterEntry | None) -> None:
         if self.chooser is not None:
@@ -237,6 +251,8 @@ class Pool(WaitingRoom):
     def on_connected(self) -> None:
         """A target can be reached."""
         self._changed()
+        for target in self.targets:
+            target.send_pinned()
         self.wake()
 
     def on_disconnected(self) -> None:
@@ -251,6 +267,7 @@ class Pool(WaitingRoom):
             with target.lock:
                 target.listed = False
                 idle = not target.in_flight
+            target.drop_pinned()
             if idle:
                 target.disconnect()
 
@@ -268,4 +285,5 @@ class Pool(WaitingRoom):
             self.waiting.board = None
         for target in self.targets:
             target.listed = False
+            target.drop_pinned(error)
             target.disconnect()

@@ -98,8 +98,8 @@ class PendingRequest:
         if self._arguments is None:
             assert self._call is not None
             head, body = self._call.head, self._call.body
-            if head.kind == _PYTHON and body:
-                args, kwargs = codec.load_call(body)
+            if head.kind == _PYTHON and (body or self._call.hints is not None):
+                args, kwargs = self._call.hints or codec.load_call(body)
                 self._arguments = (list(args), kwargs)
             else:
                 self._arguments = ([head.http] if head.http is not None else [], {})

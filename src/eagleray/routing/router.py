@@ -19,7 +19,7 @@ from eagleray.routing.policies import Policy, make_policy
 from eagleray.routing.pool import Pool
 from eagleray.routing.table import RouteMatcher, RouterEntry, RoutingTable
 from eagleray.routing.target import Target
-from eagleray.routing.waiting_room import Chooser
+from eagleray.routing.waiting_room import Chooser, Fanout
 from eagleray.rpc.client import Client
 from eagleray.rpc.memory import SharedMemory
 
@@ -86,6 +86,13 @@ class Router:
         """
         pool = self._pools.get(call.key)
         return pool is not None and pool.submit_alone(call, post)
+
+    def spread(self, key: str, fanout: Fanout) -> None:
+        """Gives `fanout` all replicas of the deployment that run; see `Pool.spread`."""
+        if self._closed:
+            fanout.on_failed(NotRunningError("Eagleray is shutting down; the request was not sent."))
+        else:
+            self.open(key).spread(fanout)
 
     def open(self, key: str) -> Pool:
         """Starts to follow a deployment: connects to its replicas. Idempotent."""

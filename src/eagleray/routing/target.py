@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from eagleray.base.errors import EaglerayError, ReplicaUnavailableError
+from eagleray.routing.call import DONE
 from eagleray.routing.record import Record
 from eagleray.routing.table import ReplicaEntry
 from eagleray.rpc.client import Client
@@ -36,6 +38,7 @@ class Target:
         "listed",
         "lock",
         "max_ongoing",
+        "pinned",
         "pool",
         "record",
         "told_limit",
@@ -53,6 +56,8 @@ class Target:
         self.full = False
         self.draining = False
         self.listed = True
+        self.pinned: list[RoutedCall] = []
+        """Calls that wait for this very replica (`routing.pinned`)."""
         self.record: Record | None = None
         self.told_limit: int | None = None
         """How many calls the replica itself says that it runs at once; it knows better than the table."""
@@ -154,16 +159,36 @@ class Target:
     def on_room(self, _client: Client) -> None:
         self.full = False
         self.foreign = max(0, min(self.foreign, self.max_ongoing - self.in_flight - 1))
+        self.send_pinned()
         self.pool.wake()
 
     def on_limit(self, calls: int) -> None:
         self.told_limit = calls
         self.limit()
         self.full = False
+        self.send_pinned()
         self.pool.wake()
 
     def on_goaway(self, _client: Client) -> None:
         self.draining = True
+        self.drop_pinned()
+
+    # ---- calls for this replica and no other -----------------------------------------------------------------
+
+    def send_pinned(self) -> None:
+        """Sends them all when it can be reached: what it has no room for comes back, and waits until it says ROOM."""
+        client = self.client
+        if self.pinned and client is not None and not client.closed:
+            pinned, self.pinned = self.pinned, []
+            for call in pinned:
+                self.pool.send_to(call, self)
+
+    def drop_pinned(self, error: EaglerayError | None = None) -> None:
+        """It will take none of them; ReplicaUnavailableError unless there is a better reason."""
+        pinned, self.pinned = self.pinned, []
+        for call in pinned:
+            call.state = DONE
+            call.on_failed(error or ReplicaUnavailableError(self.entry.replica_id))
 
     def disconnect(self) -> None:
         client, self.client = self.client, None

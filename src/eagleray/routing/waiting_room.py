@@ -31,6 +31,16 @@ class Chooser(Protocol):
     def close(self) -> None: ...
 
 
+class Fanout(Protocol):
+    """A call for all replicas that run: it makes one of each (`routing.pinned`)."""
+
+    def spread(self, targets: list[Target]) -> None:
+        """They are these; there may be none."""
+
+    def on_failed(self, error: EaglerayError) -> None:
+        """There is no such deployment, or nothing that answers for it."""
+
+
 class WaitingRoom:
     """Base of `Pool`, which chooses who goes where."""
 
@@ -44,6 +54,8 @@ class WaitingRoom:
         self.chooser: Chooser | None = None
         self.clock = clock
         self.targets: list[Target] = []
+        self.fanouts: list[Fanout] = []
+        """Those that wait for a table which names the deployment."""
         self._plain = True
 
     @property
@@ -91,6 +103,12 @@ class WaitingRoom:
         for call in sorted(self.waiting.clear(), key=_since):
             self._line_up(call, False)
 
+    def fan_out(self) -> None:
+        """A table names the deployment."""
+        fanouts, self.fanouts = self.fanouts, []
+        for fanout in fanouts:
+            fanout.spread([target for target in self.targets if not target.draining])
+
     def forget(self, call: RoutedCall) -> None:
         """A waiting call was cancelled."""
         call.state = DONE
@@ -114,6 +132,9 @@ class WaitingRoom:
             if call.state == QUEUED:
                 call.state = DONE
                 call.on_failed(error)
+        fanouts, self.fanouts = self.fanouts, []
+        for fanout in fanouts:
+            fanout.on_failed(error)
 
 
 def _since(call: RoutedCall) -> float:

@@ -86,7 +86,7 @@ class Composition:
         except Exception as error:  # what a user's __reduce__ raises belongs to whoever waits for this call
             call.settle(ERROR, error)
         else:
-            call.runtime.submit_here(call)
+            call.submit()
 
 
 def _valued(value: Any) -> Any:

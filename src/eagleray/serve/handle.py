@@ -7,11 +7,14 @@ are free and pickling keeps only the name. The path of a call is: context, pickl
 from __future__ import annotations
 
 import warnings
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from eagleray.base.ids import DeploymentID, new_request_id, new_unique_id
+from eagleray.serve.broadcast import Broadcast, DeploymentBroadcastResponse
 from eagleray.serve.composition import Composition, find_responses
-from eagleray.serve.context import current_request, current_runtime, known_runtime, process
+from eagleray.serve.context import RequestContext, current_request, current_runtime, known_runtime, process
 from eagleray.serve.response import (
     DeploymentResponse,
     DeploymentResponseGenerator,
@@ -19,6 +22,7 @@ from eagleray.serve.response import (
     StreamCall,
     _Response,
 )
+from eagleray.serve.selection import ReplicaSelection, dispatch, reserve
 from eagleray.wire import codec
 from eagleray.wire.messages import CallHead, CallKind
 
@@ -106,6 +110,63 @@ class DeploymentHandle(Generic[T]):
             runtime.post(call.begin)
         return DeploymentResponseGenerator(call) if stream else DeploymentResponse(call)
 
+    @asynccontextmanager
+    async def choose_replica(self, *args: Any, **kwargs: Any) -> AsyncIterator[ReplicaSelection]:
+        """Chooses a replica for one call, and keeps a slot there, before the arguments of the call are known.
+
+        The arguments given here are for a request router of yours; method, model, session and `stream` are those of
+        this handle. Waits and fails like a call. Leaving the block without `dispatch` gives the slot back.
+        """
+        args = tuple([await arg if isinstance(arg, DeploymentResponse) else arg for arg in args])
+        kwargs = {k: await v if isinstance(v, DeploymentResponse) else v for k, v in kwargs.items()}
+        request = current_request()
+        head = self._head(request, self._method, self._stream)
+        call = reserve(process.runtime or current_runtime(), self._key, head, request, args, kwargs)
+        try:
+            yield await call.chosen()
+        finally:
+            call.leave()
+
+    def dispatch(
+        self, selection: ReplicaSelection, *args: Any, **kwargs: Any
+    ) -> DeploymentResponse[Any] | DeploymentResponseGenerator[Any]:
+        """Sends the call that `selection` was made for; arguments and response are as those of `remote`.
+
+        ValueError for a selection of another deployment, RuntimeError for one that has been dispatched or whose block
+        has ended. When the replica has gone meanwhile, the response raises ReplicaUnavailableError.
+        """
+        return dispatch(self._key, selection, args, kwargs)
+
+    def broadcast(self, method_name: str, *args: Any, **kwargs: Any) -> DeploymentBroadcastResponse:
+        """Calls the method on every replica that runs now, at once. For rare things, as resetting caches.
+
+        It waits for a slot of each replica, but `max_queued_requests` does not count it.
+        """
+        if not isinstance(method_name, str):
+            raise TypeError(f"method_name must be a str, got {method_name!r}.")
+        runtime = process.runtime or current_runtime()
+        request = current_request()
+        composed = bool(find_responses(args, kwargs))
+        body = b"" if composed else codec.dump_call(args, kwargs)
+        call = Broadcast(runtime, self._key, self._head(request, method_name, False), body, request)
+        runtime.post(Composition(call, args, kwargs).begin if composed else call.begin)
+        return DeploymentBroadcastResponse(call)
+
+    def _head(self, request: RequestContext, method: str, stream: bool) -> CallHead:
+        """As `remote` makes it, which counts every call."""
+        return CallHead(
+            _PYTHON,
+            method,
+            request.request_id or new_request_id(),
+            request.deadline,
+            "",
+            request.route,
+            stream,
+            self._model_id,
+            self._session_id,
+            request.traceparent,
+        )
+
     def options(self, **options: Any) -> DeploymentHandle[Any]:
         """A new handle with some options set; the others are inherited. TypeError for unknown or unfit ones."""
         if unknown := sorted(set(options) - _OPTIONS):
@@ -186,4 +247,9 @@ class DeploymentHandle(Generic[T]):
         return DeploymentHandle, (self.deployment_name, self.app_name, self._options)
 
 
-__all__ = ["DeploymentHandle", "DeploymentResponse", "DeploymentResponseGenerator"]
+__all__ = [
+    "DeploymentBroadcastResponse",
+    "DeploymentHandle",
+    "DeploymentResponse",
+    "DeploymentResponseGenerator",
+]

@@ -53,6 +53,10 @@ class HandleCall(RoutedCall):
         if self.adopt():
             self.runtime.submit_here(self)
 
+    def submit(self) -> None:
+        """Its arguments, which had to be waited for, are here: the call goes out."""
+        self.runtime.submit_here(self)
+
     def adopt(self) -> bool:
         """Makes this call a child of the request that makes it; False when that has been cancelled already."""
         parent = self.parent
@@ -316,7 +320,7 @@ class DeploymentResponseGenerator(_Response[R]):
         while (
             not call.items and call.outcome == PENDING
         ):  # a wake-up may be for an item that has been taken already
-            await _Until(call)
+            await Until(call)
         item = call.take()
         if item is None:
             raise StopAsyncIteration
@@ -350,7 +354,7 @@ class DeploymentResponseGenerator(_Response[R]):
             call.runtime.post(call.abandon)
 
 
-class _Until:
+class Until:
     """Awaits `call.ready` from a coroutine."""
 
     __slots__ = ("_call",)
@@ -362,4 +366,4 @@ class _Until:
         return self._call.until_ready()
 
 
-__all__ = ["DeploymentResponse", "DeploymentResponseGenerator", "HandleCall", "StreamCall"]
+__all__ = ["DeploymentResponse", "DeploymentResponseGenerator", "HandleCall", "StreamCall", "Until"]

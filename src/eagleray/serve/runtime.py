@@ -20,6 +20,7 @@ from eagleray.routing.call import RoutedCall
 from eagleray.routing.router import Router
 from eagleray.routing.subscription import Subscription
 from eagleray.routing.table import RoutingTable
+from eagleray.routing.waiting_room import Fanout
 from eagleray.rpc.bridge import Bridge
 from eagleray.rpc.client import Client
 from eagleray.rpc.memory import SharedMemory
@@ -37,6 +38,8 @@ class Runtime:
 
     table_is_current = False
     """Whether `table` knows all that there is: what it does not name does not exist."""
+    in_process = False
+    """Whether the replicas live in this process (local testing mode)."""
 
     def __init__(
         self,
@@ -155,6 +158,11 @@ class Runtime:
             self._subscription = Subscription(self._router, self.address, self._name)
             self._watching = self._tasks.start(self._subscription.start(), name="wait for the first table")
             self.submit_here = self._router.submit
+
+    def spread(self, key: str, fanout: Fanout) -> None:
+        """Gives `fanout` all replicas of the deployment that run."""
+        self.watch()
+        self._router.spread(key, fanout)
 
     async def _request(self, method: str, message: Message, reply: type[T], timeout_s: float | None) -> T:
         """Every control call may be repeated, so one that the controller's death has interrupted is."""

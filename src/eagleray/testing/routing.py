@@ -67,6 +67,7 @@ class LocalRuntime(Runtime):
     """Carries handle calls in a `LocalWorld`. `follow` has it told of each routing table, beginning at once."""
 
     table_is_current = True
+    in_process = True
 
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str, world: LocalWorld, follow: Follow) -> None:
         super().__init__(loop, "local", name, router=LocalRouter(world))

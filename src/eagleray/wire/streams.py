@@ -96,7 +96,7 @@ class ClientStream(Stream):
             flow.enqueue(view[MAX_CHUNK:], end, 0)
             self._block(flow)
 
-    def send(self, chunk: bytes, end: bool = False) -> None:
+    def send(self, chunk: Buffer, end: bool = False) -> None:
         """Sends a message of the request, or queues it until there is credit; to be used once accepted."""
         flow = self.flow
         if flow is not None and not self.closed and not self.cancelled:

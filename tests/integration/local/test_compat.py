@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 SCRIPTS = {
     "deployments": "1_4_composition 1_7_contexts 1_8_batch 1_9_multiplex 1_16_hooks",
-    "handles": "2_1_handles 2_2_responses 2_3_generators 2_4_errors 2_5_cancellation 2_6_concurrency",
+    "handles": "2_1_handles 2_1_replicas 2_2_responses 2_3_generators 2_4_errors 2_5_cancellation 2_6_concurrency",
     "http": "1_18_ingress 3_1_request 3_2_conversion 3_3_errors 3_4_routing 3_6_headers 3_7_streaming",
 }
 

@@ -280,3 +280,21 @@ def test_a_script_that_just_ends() -> None:
     )
     assert (result.stdout.split(), result.stderr, result.returncode) == (["2", "3", "ended"], "", 0)
     assert os.path.exists("/proc/self")
+
+
+@serve.deployment
+class Single:
+    async def __call__(self, value: int) -> int:
+        return value
+
+
+def test_there_is_one_replica_to_broadcast_to_and_none_to_choose() -> None:
+    handle = run(Single.bind())
+    assert handle.broadcast("__call__", 3).results(timeout_s=10) == [3]
+
+    async def choose() -> None:
+        async with handle.choose_replica():
+            pass
+
+    with pytest.raises(NotImplementedError, match="local testing mode"):
+        asyncio.run(choose())
