@@ -79,7 +79,8 @@ def _check_function(func: Any) -> None:
 
 def _wrap(function: Callable[..., Awaitable[Any]], capacity: int) -> Any:
     is_method = len(inspect.signature(function).parameters) == 2
-    attribute = f"_eagleray_models_{function.__name__}"
+    # By the qualified name: a method that overrides another one and calls it has models of its own.
+    attribute = f"_eagleray_models_{function.__qualname__}"
 
     @functools.wraps(function)
     async def get(*args: Any) -> Any:
@@ -97,6 +98,8 @@ def _wrap(function: Callable[..., Awaitable[Any]], capacity: int) -> Any:
                 "The id of a model must not be empty: the request names none, neither by the header "
                 "serve_multiplexed_model_id nor by handle.options(multiplexed_model_id=...)."
             )
+        if not model_id.isascii():
+            _check_encodable(model_id)
         owner = args[0] if is_method else get
         cache = getattr(owner, attribute, None)
         if cache is None or cache.host is not host:
@@ -107,6 +110,14 @@ def _wrap(function: Callable[..., Awaitable[Any]], capacity: int) -> Any:
 
     get._eagleray_multiplexed = True  # type: ignore[attr-defined]
     return get
+
+
+def _check_encodable(model_id: str) -> None:
+    """Routers are told the ids of models as UTF-8, which knows no lone surrogates."""
+    try:
+        model_id.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"The id of a model must be text that UTF-8 can encode, got {model_id!r}.") from None
 
 
 def _host(name: str) -> ModelHost:
@@ -267,10 +278,9 @@ class ModelCache:
             model = await self._load_function(model_id)
         except asyncio.CancelledError:
             self._failed(model_id, EaglerayError(f"Loading model '{model_id}' was cancelled."))
+            self._perform()  # the function may have cancelled itself: others wait for the place
             raise
-        except (
-            BaseException
-        ) as error:  # user code may raise anything; it goes to all who wait, and nothing is kept
+        except BaseException as error:  # user code may raise anything; it goes to all who wait
             self._failed(model_id, error)
         else:
             self._models[model_id] = model

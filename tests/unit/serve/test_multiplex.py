@@ -179,6 +179,61 @@ def test_a_cancelled_caller_leaves_the_load_to_the_others() -> None:
     asyncio.run(main())
 
 
+def test_a_load_that_cancels_itself_gives_its_place_to_those_who_wait() -> None:
+    begun: list[str] = []
+    gate = asyncio.Event()
+
+    class Quitter:
+        @serve.multiplexed(max_num_models_per_replica=1)
+        async def get(self, model_id: str) -> str:
+            begun.append(model_id)
+            if model_id == "quits":
+                await gate.wait()
+                raise asyncio.CancelledError
+            return model_id
+
+    async def main() -> None:
+        quitter = Quitter()
+        first = asyncio.create_task(quitter.get("quits"))
+        await until(lambda: begun)
+        second = asyncio.create_task(quitter.get("loads"))
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        gate.set()
+        assert await asyncio.wait_for(second, 10) == "loads"
+
+    asyncio.run(main())
+
+
+def test_an_overriding_method_has_models_of_its_own() -> None:
+    class Base:
+        @serve.multiplexed(max_num_models_per_replica=1)
+        async def get(self, model_id: str) -> str:
+            return f"base {model_id}"
+
+    class Derived(Base):
+        @serve.multiplexed(max_num_models_per_replica=1)
+        async def get(self, model_id: str) -> str:
+            return f"derived {await super().get(model_id)}"
+
+    async def main() -> None:
+        assert await asyncio.wait_for(Derived().get("m"), 10) == "derived base m"
+
+    asyncio.run(main())
+
+
+def test_an_id_that_cannot_be_told_to_routers_fails_its_own_request() -> None:
+    async def main() -> None:
+        loader = Loader()
+        with pytest.raises(ValueError, match="UTF-8"):
+            await loader.get("\ud800")
+        loader.gate("b").set()
+        assert (await loader.get("b")).model_id == "b"
+
+    asyncio.run(main())
+
+
 def test_a_request_that_wants_more_models_than_there_are_places_does_not_hang() -> None:
     async def main() -> None:
         loader = Loader()
@@ -338,7 +393,7 @@ def test_a_task_that_outlives_its_request_holds_nothing() -> None:
         request.release()
         loader.gate("a").set()
         assert (await late).model_id == "a"
-        assert not loader._eagleray_models_get.places.is_pinned("a")  # type: ignore[attr-defined]
+        assert not getattr(loader, "_eagleray_models_Loader.get").places.is_pinned("a")
 
     asyncio.run(main())
 
