@@ -133,4 +133,31 @@ GOALS = (
         (_at_least("batch_latency", "ratio", 1.0), _at_least("batch_latency", "changed_ratio", 1.0)),
         (_at_least("batch_latency", "ratio", 1.25), _at_least("batch_latency", "changed_ratio", 1.25)),
     ),
+    Goal(
+        "stream, chunks/s with 1 and 10 clients",
+        tuple(
+            check
+            for metric in ("c1_cps", "c10_cps")
+            for check in (
+                _at_least("stream", metric, 0.8, "uvicorn"),
+                _at_least("stream", metric, 1.0, "ray-tuned"),
+            )
+        ),
+        tuple(_at_least("stream", metric, 1.2, "uvicorn") for metric in ("c1_cps", "c10_cps")),
+    ),
+    Goal(
+        "stream through one middle deployment, part of the direct stream, 1 and 10 clients",
+        tuple(_at_least("stream", metric, 0.5) for metric in ("relay_c1", "relay_c10")),
+        tuple(_at_least("stream", metric, 0.8) for metric in ("relay_c1", "relay_c10")),
+    ),
+    Goal(
+        "time to first chunk",
+        (_at_most("stream", "first_ms", 2, "uvicorn"),),
+        (_at_most("stream", "first_ms", 1.5, "uvicorn"),),
+    ),
+    Goal(
+        "overload, 3 x capacity: part of the peak, p99 of the accepted against 80 % load",
+        (_at_least("overload", "goodput", 0.9), _at_most("overload", "p99_ratio", 2)),
+        (_at_least("overload", "goodput", 0.97),),
+    ),
 )

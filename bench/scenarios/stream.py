@@ -25,6 +25,8 @@ class Stream:
         Metric("first_ms", "time to first chunk: p50", "ms", False),
         Metric("relay_c1_cps", "through a middle deployment, 1 client", "chunks/s", True),
         Metric("relay_c10_cps", "through a middle deployment, 10 clients", "chunks/s", True),
+        Metric("relay_c1", "through a middle deployment, 1 client, part of the direct stream", "", True),
+        Metric("relay_c10", "through a middle deployment, 10 clients, part of the direct stream", "", True),
     )
 
     def seconds(self, system: System, settings: Settings) -> float:
@@ -34,6 +36,8 @@ class Stream:
         found = self._rates(system, Workload("stream"), settings, "")
         if system.name in self.relayed:
             found |= self._rates(system, Workload("relay"), settings, "relay_")
+            for clients in ("c1", "c10"):
+                found[f"relay_{clients}"] = found[f"relay_{clients}_cps"] / found[f"{clients}_cps"]
         return found
 
     def _rates(self, system: System, workload: Workload, settings: Settings, prefix: str) -> dict[str, float]:
