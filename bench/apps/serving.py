@@ -130,7 +130,7 @@ class Stream:
             yield b"chunk %03d\n" % number
 
     async def __call__(self, request: Request) -> StreamingResponse:
-        pause_s = 0.005 if request.url.query else 0.0
+        pause_s = 0.005 if request.scope["query_string"] else 0.0
         return StreamingResponse(self.chunks(pause_s), media_type="text/plain")
 
 
