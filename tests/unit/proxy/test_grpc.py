@@ -22,8 +22,16 @@ from eagleray.base.errors import (
 from eagleray.base.ids import DeploymentID
 from eagleray.proxy.grpc.built_in import healthz_response, list_applications_response
 from eagleray.proxy.grpc.exchange import StreamAnswer, UnaryAnswer, Upload
+from eagleray.routing.call import DONE, SENT
 from eagleray.serve.generated.serve_pb2 import HealthzResponse, ListApplicationsResponse
-from eagleray.wire.messages import STATUS_HEADER, CallHead, GrpcStatus, ReplyHead, encode_grpc_status
+from eagleray.wire.messages import (
+    STATUS_HEADER,
+    CallHead,
+    ErrorHead,
+    GrpcStatus,
+    ReplyHead,
+    encode_grpc_status,
+)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +120,34 @@ def test_a_long_answer_is_put_together_up_to_the_limit() -> None:
         status, body = await at_once.done
         assert status is not None and (status.code, body) == (8, b"")
         assert "max_message_bytes" in status.details
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("state", [SENT, DONE])
+def test_a_long_answer_over_the_limit_is_refused_also_with_its_last_chunk(state: int) -> None:
+    async def main() -> None:
+        long, _ = unary(15)
+        long.on_result(ReplyHead(), b"y" * 10, False)
+        long.state = state
+        long.on_chunk(b"x" * 10, True)
+        status, body = await asyncio.wait_for(long.done, 5)
+        assert status is not None and (status.code, body) == (8, b"")
+        assert "max_message_bytes" in status.details
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("sent", [b"", b"\xff", encode_grpc_status(GrpcStatus())[:-1]])
+def test_a_status_that_cannot_be_read_is_internal(sent: bytes) -> None:
+    async def main() -> None:
+        failed, _ = unary()
+        failed.on_user_error(ErrorHead("user"), sent)
+        answered, _ = unary()
+        answered.on_result(ReplyHead(headers=[(STATUS_HEADER, sent)]), b"", True)
+        for exchange in (failed, answered):
+            status, _ = await asyncio.wait_for(exchange.done, 5)
+            assert status is not None and status.code == 13
 
     asyncio.run(main())
 

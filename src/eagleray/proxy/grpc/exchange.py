@@ -11,6 +11,8 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from eagleray.base.errors import (
     GRPC_STATUS,
     BackPressureError,
@@ -69,7 +71,7 @@ class RpcExchange(RoutedCall):
         raise NotImplementedError
 
     def on_user_error(self, head: ErrorHead, body: bytes) -> None:
-        self.finish(decode_grpc_status(body))
+        self.finish(_decoded(body))
 
     def on_failed(self, error: EaglerayError) -> None:
         trailing: list[tuple[str, str | bytes]] = []
@@ -101,8 +103,21 @@ class RpcExchange(RoutedCall):
 def _status_in(head: ReplyHead) -> GrpcStatus | None:
     for name, value in head.headers:
         if name == STATUS_HEADER:
-            return decode_grpc_status(value)
+            return _decoded(value)
     return None
+
+
+def _decoded(data: bytes) -> GrpcStatus:
+    """A status as a replica has sent it; INTERNAL where it cannot be read: the client waits for an answer."""
+    try:
+        return decode_grpc_status(data)
+    except (msgspec.MsgspecError, ValueError):
+        text = (
+            "The replica's status cannot be read."
+            if data
+            else "The replica's status was too large to be sent."
+        )
+        return GrpcStatus(INTERNAL, text)
 
 
 UnaryReply = asyncio.Future[tuple[GrpcStatus | None, bytes]]
@@ -142,7 +157,7 @@ class UnaryAnswer(RpcExchange):
         if self._parts is None or self._reply is None:
             return
         self._gather(chunk)
-        if end:
+        if end and self._parts is not None:
             self._answer(self._reply, b"".join(self._parts))
 
     def _gather(self, chunk: bytes) -> None:
@@ -151,7 +166,9 @@ class UnaryAnswer(RpcExchange):
         self._size += len(chunk)
         if self._size > self._limit:
             self._parts = None
-            self.cancel(TooLargeError(f"The reply is larger than {self._limit} bytes (max_message_bytes)."))
+            error = TooLargeError(f"The reply is larger than {self._limit} bytes (max_message_bytes).")
+            self.cancel(error)
+            self.on_failed(error)  # with its last chunk the call has ended already, and `cancel` says nothing
             return
         self._parts.append(chunk)
         if self.stream is not None:
