@@ -8,6 +8,7 @@ slot back.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from contextvars import Context
 from inspect import iscoroutine
@@ -18,10 +19,13 @@ from eagleray.replica.slots import Slots
 from eagleray.replica.threads import Threads
 from eagleray.serve.context import RequestContext, _serve_request_context
 from eagleray.wire.messages import ErrorHead, Headers, ReplyHead
+from eagleray.wire.remote_error import encodable
 from eagleray.wire.streams import Incoming
 
 if TYPE_CHECKING:
     from eagleray.replica.callable import UserCode
+
+logger = logging.getLogger("ray.serve")
 
 NO_HEADERS: Headers = []
 
@@ -194,7 +198,15 @@ class Call:
         return floor.slots.release()
 
     def _answer(self, status: int, headers: Headers, body: bytes) -> None:
-        self.incoming.reply(ReplyHead(self._leave(), status, headers), body)
+        load = self._leave()
+        try:
+            self.incoming.reply(ReplyHead(load, status, headers), body)
+        except Exception as error:  # a user's status or header that no head can hold: the caller still waits
+            request_id = self.incoming.head.request_id
+            logger.error("Request %s has failed: its answer cannot be sent.", request_id, exc_info=error)
+            self.incoming.fail(
+                ErrorHead("internal", f"The answer cannot be sent: {type(error).__name__}.", load)
+            )
 
     def _begin(self, status: int, headers: Headers, first: bytes) -> None:
         self.incoming.reply(ReplyHead(self.floor.slots.ongoing, status, headers), first, False)
@@ -204,4 +216,8 @@ class Call:
         self.incoming.send(b"", True)
 
     def _fail(self, code: str, message: str, body: bytes) -> None:
-        self.incoming.fail(ErrorHead(code, message, self._leave()), body)
+        load = self._leave()
+        try:
+            self.incoming.fail(ErrorHead(code, message, load), body)
+        except UnicodeEncodeError:  # a user's text
+            self.incoming.fail(ErrorHead(code, encodable(message, len(message)), load), body)

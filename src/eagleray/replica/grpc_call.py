@@ -37,7 +37,7 @@ from eagleray.wire.messages import (
     encode_grpc_status,
 )
 from eagleray.wire.messages import GRPC_STATUS as STATUS_FOLLOWS
-from eagleray.wire.remote_error import safe_str
+from eagleray.wire.remote_error import cause_of, encodable, safe_str
 from eagleray.wire.streams import Incoming
 
 logger = logging.getLogger("ray.serve")
@@ -156,12 +156,9 @@ class GrpcCall(PythonCall):
     def finish(self) -> None:
         status = self.rpc_context.status()
         if status is not None:
-            self._push_status(status)
+            assert self.outflow is not None
+            self.outflow.push(STATUS_FOLLOWS + encode_grpc_status(status))
         super().finish()
-
-    def _push_status(self, status: GrpcStatus) -> None:
-        assert self.outflow is not None
-        self.outflow.push(STATUS_FOLLOWS + encode_grpc_status(status))
 
     def _check_value(self, kind: type) -> None:
         if kind is GeneratorType or kind is AsyncGeneratorType:
@@ -178,23 +175,31 @@ class GrpcCall(PythonCall):
     # ---- failures --------------------------------------------------------------------------------------------
 
     def _failed(self, error: BaseException) -> None:
-        if self.cancelled or isinstance(error, asyncio.CancelledError):
+        """Answers for user code that has raised; never raises itself."""
+        kind = type(error)
+        if self.cancelled or issubclass(kind, asyncio.CancelledError):
             self.fail_cancelled()
             return
-        status = _status_of(error, self.rpc_context)
-        if not isinstance(error, gRPCStatusError) or error.original_exception is not None:
-            logger.error("Request %s has failed.", self.incoming.head.request_id, exc_info=trimmed(error))
+        request_id = self.incoming.head.request_id
+        try:
+            status = encode_grpc_status(_status_of(error, self.rpc_context))
+            if not isinstance(error, gRPCStatusError) or error.original_exception is not None:
+                logger.error("Request %s has failed.", request_id, exc_info=trimmed(error))
+        except BaseException as second:  # a user's exception may fail to say what it is
+            details = f"{kind.__name__} was raised, and describing it: {type(second).__name__}"
+            logger.error("Request %s has failed: %s", request_id, details)
+            status = encode_grpc_status(GrpcStatus(_INTERNAL, details))
         if self.outflow is None:
-            self.fail(USER, type(error).__name__, encode_grpc_status(status))
+            self.fail(USER, kind.__name__, status)
         else:  # behind the messages that are on their way
-            self._push_status(status)
+            self.outflow.push(STATUS_FOLLOWS + status)
             super().finish()
 
 
 def _status_of(error: BaseException, context: RayServegRPCContext) -> GrpcStatus:
     """What a client is told of an exception that user code lets escape; a code that it has set goes first."""
     status = context.status() or GrpcStatus()
-    cause = getattr(error, "cause", None)
+    cause = cause_of(error)
     cause = cause if isinstance(cause, BaseException) else error
     code, details = _INTERNAL, safe_str(cause) or type(cause).__name__
     if isinstance(cause, gRPCStatusError):
@@ -203,7 +208,7 @@ def _status_of(error: BaseException, context: RayServegRPCContext) -> GrpcStatus
     elif isinstance(cause, BackPressureError | DeploymentUnavailableError):
         code, details = GRPC_STATUS[cause.code], cause.message
     status.code = status.code or code
-    status.details = status.details or details[:MAX_DETAILS]
+    status.details = status.details or encodable(details, MAX_DETAILS)
     return status
 
 

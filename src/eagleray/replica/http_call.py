@@ -24,6 +24,7 @@ from eagleray.replica.errors import trimmed
 from eagleray.replica.typed import RequestRefused
 from eagleray.serve.context import _serve_request_context
 from eagleray.wire.messages import Headers
+from eagleray.wire.remote_error import cause_of
 from eagleray.wire.streams import Incoming
 
 logger = logging.getLogger("ray.serve")
@@ -190,13 +191,19 @@ class HttpCall(Call):
         if self.cancelled and not exchange.complete:
             self.fail_cancelled()
             return
-        refusal = None if exchange.begun else refusal_of(error)
+        context = self.context
+        request_id = context.request_id if context is not None else ""
+        refusal = None
+        try:
+            refusal = None if exchange.begun else refusal_of(error)
+            if refusal is None:
+                logger.error("Request %s has failed.", request_id, exc_info=trimmed(error))
+        except BaseException as second:  # a user's exception may fail to say what it is
+            names = type(error).__name__, type(second).__name__
+            logger.error("Request %s has failed: %s was raised, and describing it: %s", request_id, *names)
         if refusal is not None:
             self.answer(*refusal)
             return
-        context = self.context
-        request_id = context.request_id if context is not None else ""
-        logger.error("Request %s has failed.", request_id, exc_info=trimmed(error))
         if exchange.complete:
             return
         if exchange.begun:
@@ -209,7 +216,7 @@ def refusal_of(error: BaseException) -> tuple[int, Headers, bytes] | None:
     """The answer for a request that cannot be decoded, and for a child call's error that user code lets escape."""
     if type(error) is RequestRefused:
         return error.status, JSON, error.encode()
-    cause = getattr(error, "cause", None)
+    cause = cause_of(error)
     for refusal in (cause, error):
         if type(refusal) is DeploymentUnavailableError:
             return 503, TEXT, refusal.message.encode()

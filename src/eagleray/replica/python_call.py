@@ -250,7 +250,7 @@ class PythonCall(Call):
 
     def _failed(self, error: BaseException) -> None:
         self.body = b""
-        if self.cancelled or isinstance(error, asyncio.CancelledError):
+        if self.cancelled or issubclass(type(error), asyncio.CancelledError):
             self.fail_cancelled()
             return
         try:

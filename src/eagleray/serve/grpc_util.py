@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from eagleray.wire.messages import GrpcStatus
+from eagleray.wire.remote_error import encodable
 
 T = TypeVar("T")
 
@@ -149,7 +150,7 @@ class RayServegRPCContext:
             return None
         return GrpcStatus(
             0 if self._code is None else status_number(self._code),
-            (self._details or "")[:MAX_DETAILS],
+            encodable(self._details or "", MAX_DETAILS),
             self._trailing_metadata,
             -1 if self._compression is None else int(self._compression),
         )
@@ -161,7 +162,7 @@ def status_number(code: Any) -> int:
     number = value[0] if isinstance(value, tuple) and value else value
     if not isinstance(number, int) or not 0 <= number <= 16:
         raise TypeError(f"a status code must be a grpc.StatusCode or its number, got {code!r}.")
-    return number
+    return int(number)
 
 
 def _checked(key: Any, value: Any) -> Pair:

@@ -123,5 +123,18 @@ def safe_str(error: BaseException) -> str:
     """`str(error)`, also when the user's `__str__` is broken."""
     try:
         return str(error)
-    except Exception as problem:  # user code
+    except BaseException as problem:  # user code: it may raise SystemExit
         return f"<{type(error).__name__}, whose __str__ raises {type(problem).__name__}>"
+
+
+def cause_of(error: BaseException) -> object:
+    """`error.cause`; None where there is no such thing, and where a user's `__getattr__` or property is broken."""
+    try:
+        return getattr(error, "cause", None)
+    except BaseException:  # user code
+        return None
+
+
+def encodable(text: str, limit: int) -> str:
+    """The first `limit` characters as text that has a UTF-8 form: lone surrogates are escaped, as in tracebacks."""
+    return str.encode(text[:limit], "utf-8", "backslashreplace").decode()[:limit]

@@ -18,6 +18,30 @@ from eagleray.serve.context import _get_serve_request_context
 Note = echo_pb2.Note
 
 
+class BrokenCause(Exception):
+    @property
+    def cause(self) -> object:
+        raise RuntimeError("no cause")
+
+
+class BrokenText(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class BrokenEverything(Exception):
+    def __getattribute__(self, name: str) -> Any:
+        raise SystemExit(name)
+
+
+HOSTILE = {
+    "surrogate": ValueError("\ud800 x"),
+    "cause": BrokenCause("x"),
+    "text": BrokenText("x"),
+    "all": BrokenEverything("x"),
+}
+
+
 @serve.deployment(max_ongoing_requests=100)
 class Echo:
     def __init__(self, journal: str, name: str = "echo") -> None:
@@ -28,6 +52,10 @@ class Echo:
         match request.text.partition(" ")[::2]:
             case "raise", text:
                 raise ValueError(text)
+            case "hostile", kind:
+                raise HOSTILE[kind]
+            case "surrogate", _:
+                grpc_context.set_details("\ud800 x")
             case "code", text:
                 grpc_context.set_code(grpc.StatusCode.FAILED_PRECONDITION)
                 grpc_context.set_details("as set")
@@ -63,6 +91,8 @@ class Echo:
                 self.journal.write(f"counted to {number}")
         if request.text == "raise":
             raise ValueError("after the last")
+        if request.text in HOSTILE:
+            raise HOSTILE[request.text]
 
     async def Join(self, requests: Any, grpc_context: Any) -> Any:
         texts: list[str] = []

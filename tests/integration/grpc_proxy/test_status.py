@@ -41,6 +41,27 @@ def test_an_exception_is_internal_with_its_text(echo: Any) -> None:
     assert (error.code(), error.details()) == (Code.INTERNAL, "something broke")
 
 
+@pytest.mark.parametrize(
+    ("kind", "details"),
+    [
+        ("surrogate", "\\ud800 x"),
+        ("cause", "x"),
+        ("text", "<BrokenText, whose __str__ raises SystemExit>"),
+        ("all", "BrokenEverything was raised, and describing it: SystemExit"),
+    ],
+)
+def test_an_exception_that_cannot_say_what_it_is_is_internal(echo: Any, kind: str, details: str) -> None:
+    error = said(echo, f"hostile {kind}")
+    assert (error.code(), error.details()) == (Code.INTERNAL, details)
+    error = failure(lambda: list(echo.Count(Note(text=kind, number=2), timeout=TIMEOUT_S)))
+    assert (error.code(), error.details()) == (Code.INTERNAL, details)
+
+
+def test_details_with_lone_surrogates_are_escaped(echo: Any) -> None:
+    answer = echo.Say(Note(text="surrogate"), timeout=TIMEOUT_S)
+    assert answer.text == "echo: surrogate"
+
+
 def test_the_text_of_an_exception_is_cut(echo: Any) -> None:
     error = said(echo, "raise " + "x" * 10_000)
     assert error.details() == "x" * 4096

@@ -27,6 +27,57 @@ def status_and_body(call: Call) -> tuple[int, bytes]:
     return call.head.status, call.body
 
 
+class BrokenAttributes(Exception):
+    def __getattr__(self, name: str) -> Any:
+        raise KeyError(name)
+
+
+class BrokenEverything(Exception):
+    def __getattribute__(self, name: str) -> Any:
+        raise SystemExit(name)
+
+
+class Hostile:
+    async def __call__(self, request: Request) -> Any:
+        if request.url.path == "/attributes":
+            raise BrokenAttributes
+        if request.url.path == "/everything":
+            raise BrokenEverything
+        return "fine"
+
+
+class HostileInThread:
+    def __call__(self, request: Request) -> Any:
+        raise BrokenAttributes if request.url.path == "/attributes" else BrokenEverything
+
+
+@pytest.mark.parametrize("kind", [Hostile, HostileInThread])
+def test_an_exception_that_cannot_say_what_it_is_is_answered_and_frees_its_slot(kind: type) -> None:
+    async def main() -> None:
+        async with replica(kind) as r:
+            for path in ("/attributes", "/everything", "/attributes"):
+                assert status_and_body(await asyncio.wait_for(r.get(path), 5)) == ERROR
+            assert r.ongoing == 0
+
+    asyncio.run(main())
+
+
+class Unsendable:
+    async def __call__(self, request: Request) -> Any:
+        return Response("x", status_code=10**20)
+
+
+def test_a_status_that_no_head_can_hold_is_an_internal_error() -> None:
+    async def main() -> None:
+        async with replica(Unsendable) as r:
+            call = await asyncio.wait_for(r.get(), 5)
+            assert call.error is not None and call.error.code == "internal"
+            assert "OverflowError" in call.error.message
+            assert r.ongoing == 0
+
+    asyncio.run(main())
+
+
 class Item(BaseModel):
     a: int
 
