@@ -89,7 +89,7 @@ class Former(Generic[I]):
 
     def __init__(self, policy: Policy, measure: Measure | None = None) -> None:
         self.policy = policy
-        self.refused: list[tuple[I, Exception]] = []
+        self.refused: list[tuple[I, BaseException]] = []
         self.waiting = 0
         """Items that were added and not yet taken, refused or found gone."""
         self.due = math.inf
@@ -233,13 +233,13 @@ class Former(Generic[I]):
                 self.waiting -= 1
                 self.refused.append((item, error or too_large(size, limit)))
 
-    def _size_of(self, items: list[I]) -> tuple[float, Exception | None]:
+    def _size_of(self, items: list[I]) -> tuple[float, BaseException | None]:
         assert self._measure is not None
         try:
             size = float(self._measure(items))
             if math.isnan(size):
                 raise ValueError("batch_size_fn has returned nan.")
-        except Exception as error:  # user code: whatever it raises is the answer to one request
+        except BaseException as error:  # user code: whatever it raises is the answer to one request
             return 0.0, error
         return size, None
 

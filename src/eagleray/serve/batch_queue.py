@@ -187,7 +187,7 @@ class BatchQueue:
             return False
         try:
             values = self._checked(results, len(items))
-        except Exception as error:  # a result that is no list may raise anything, too
+        except BaseException as error:  # a result that is no list may raise anything, too
             reject_all(items, error)
             return False
         for item, value in zip(items, values, strict=True):

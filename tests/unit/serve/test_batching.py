@@ -7,7 +7,7 @@ import contextvars
 import math
 import pickle
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import cloudpickle
@@ -477,6 +477,48 @@ def test_a_size_function_that_returns_no_number_fails_its_call() -> None:
     async def main() -> None:
         with pytest.raises(TypeError):
             await ask(1)
+
+    run(main)
+
+
+class Panic(BaseException):
+    """As what a panic of an extension written in Rust raises."""
+
+
+def test_a_size_function_that_panics_fails_one_call_and_nothing_else() -> None:
+    def count(items: list[str]) -> int:
+        if "bad" in items:
+            raise Panic
+        return len(items)
+
+    @serve.batch(max_batch_size=10, batch_wait_timeout_s=0, batch_size_fn=count)
+    async def ask(items: list[str]) -> list[str]:
+        return items
+
+    async def main() -> None:
+        one, broken, two = await gather(ask("one"), ask("bad"), ask("two"))
+        assert (one, two) == ("one", "two")
+        assert isinstance(broken, Panic)
+        assert await ask("three") == "three"
+
+    run(main)
+
+
+def test_a_result_that_panics_reaches_all_its_callers() -> None:
+    class Results(list[int]):
+        def __iter__(self) -> Iterator[int]:
+            raise Panic
+
+        def __len__(self) -> int:
+            raise Panic
+
+    @serve.batch(max_batch_size=2, batch_wait_timeout_s=NEVER)
+    async def ask(items: list[int]) -> list[int]:
+        return Results(items) if 0 in items else items
+
+    async def main() -> None:
+        assert [type(error) for error in await gather(ask(0), ask(1))] == [Panic, Panic]
+        assert await gather(ask(2), ask(3)) == [2, 3]
 
     run(main)
 
