@@ -1,8 +1,9 @@
 """A WebSocket in the replica: the call whose task is the ASGI application, from the handshake to its return.
 
-It holds its slot for its whole life. That the client goes is no cancellation: the application hears it from `receive`
-or `send` and ends by itself. A CANCEL of the wire says the same (the client has gone and cannot be waited for), unless
-the request's deadline has passed: then the task is cancelled, as that of any other request.
+It holds its slot for its whole life. Until the application has accepted, it is a request like any other: a client that
+goes, or a handshake that takes too long, cancels the task. After that the client's going is no cancellation: the
+application hears it from `receive` or `send` and ends by itself. A CANCEL of the wire says the same (the client has
+gone and cannot be waited for), unless the request's deadline has passed: then the task is cancelled too.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class WebSocketCall(Call):
     def on_cancel(self) -> None:
         """The client has gone, with messages of its own still unread, or before the handshake was answered."""
         deadline = self.incoming.head.deadline
-        if deadline and monotonic() >= deadline:
+        if not self.websocket.accepted or (deadline and monotonic() >= deadline):
             super().on_cancel()
         elif self.outflow is not None:
             self.outflow.flush()
