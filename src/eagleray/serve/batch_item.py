@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
+from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
     from eagleray.serve.batch_queue import BatchQueue
 
 _END = (StopIteration, StopAsyncIteration)
+
+MOST_UNREAD = 16
+"""Rows that a caller of a stream may be behind; its batch waits for it then."""
+
+_ROW_TURNS = 2
+"""Turns of the loop after each row of a stream: its readers take it and write it, then the loop sends it."""
 
 
 class Item:
@@ -74,9 +82,12 @@ class Item:
 
 
 class StreamItem(Item):
-    """A caller that iterates over its slice of a stream of batches. What it has not read yet is kept for it."""
+    """A caller that iterates over its slice of a stream of batches. What it has not read yet is kept for it.
 
-    __slots__ = ("_error", "_error_at", "_has_ended", "_left", "_values")
+    Its batch asks `is_behind` after each row, and awaits `room` as long as that holds.
+    """
+
+    __slots__ = ("_error", "_error_at", "_has_ended", "_left", "_reader", "_room", "_values")
 
     def __init__(
         self,
@@ -87,7 +98,9 @@ class StreamItem(Item):
         request: RequestContext,
     ) -> None:
         super().__init__(queue, owner, args, kwargs, request)
-        self._values: list[Any] = []
+        self._values: deque[Any] = deque()
+        self._room: asyncio.Future[None] | None = None
+        self._reader: weakref.ref[AsyncGenerator[Any, None]] | None = None
         self._has_ended = False
         self._left = False
         self._error: BaseException | None = None
@@ -97,6 +110,19 @@ class StreamItem(Item):
     def is_gone(self) -> bool:
         """Nobody wants more: the caller has left, or its stream has ended."""
         return self._left or self._has_ended
+
+    @property
+    def is_behind(self) -> bool:
+        """It wants more, but has not read what it was given."""
+        return len(self._values) >= MOST_UNREAD and not self.is_gone
+
+    async def room(self) -> None:
+        """For its batch only: until the caller reads or leaves."""
+        self._room = self.queue.loop.create_future()
+        try:
+            await self._room
+        finally:
+            self._room = None
 
     def push(self, value: Any) -> None:
         if value in _END if isinstance(value, type) else isinstance(value, _END):
@@ -120,15 +146,40 @@ class StreamItem(Item):
         if not self.future.done():
             self.future.set_result(None)
 
-    async def iterate(self) -> AsyncGenerator[Any, None]:
+    def _make_room(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def _leave(self) -> None:
+        if not self.is_gone:
+            self._left = True
+            self.queue.former.note_gone()
+        self._values.clear()
+        self._make_room()
+
+    def _dropped(self, _: object) -> None:
+        """What the caller got was collected, which may happen anywhere, or on any thread.
+
+        One that never began to iterate leaves in no other way: Python does not run the body of such a generator.
+        """
+        if not self.is_gone and not self.queue.loop.is_closed():
+            self.queue.loop.call_soon_threadsafe(self._leave)
+
+    def iterate(self) -> AsyncGenerator[Any, None]:
         """What the caller gets."""
+        reader = self._iterate()
+        self._reader = weakref.ref(reader, self._dropped)
+        return reader
+
+    async def _iterate(self) -> AsyncGenerator[Any, None]:
+        values = self._values
         try:
             while True:
-                values, self._values = self._values, []
-                for value in values:
+                while values:
+                    value = values.popleft()
+                    if self._room is not None:
+                        self._make_room()
                     yield value
-                if self._values:
-                    continue
                 if self._has_ended:
                     break
                 if self.future.done():
@@ -138,14 +189,25 @@ class StreamItem(Item):
                 # Its other callers raise the same object: none sees the frames of another.
                 raise self._error.with_traceback(self._error_at)
         finally:
-            if not self._has_ended:
-                self._left = True
-                self.queue.former.note_gone()
+            self._leave()
 
 
 def reject_all(items: Sequence[Item], error: BaseException) -> None:
     for item in items:
         item.reject(error)
+
+
+async def let_read(items: Sequence[Item]) -> None:
+    """After a row of a stream: gives its readers a turn, and waits for those that are too far behind.
+
+    A body need not await anything, so it would keep the loop and make rows that nobody reads.
+    """
+    for _ in range(_ROW_TURNS):
+        await asyncio.sleep(0)
+    for item in items:
+        assert isinstance(item, StreamItem)
+        while item.is_behind:
+            await item.room()
 
 
 def columns_of(items: Sequence[Item]) -> tuple[Iterator[list[Any]], dict[str, list[Any]]]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from eagleray.base.errors import EaglerayError
 from eagleray.base.tasks import Tasks
-from eagleray.serve.batch_item import Item, StreamItem, columns_of, enter_batch, reject_all
+from eagleray.serve.batch_item import Item, StreamItem, columns_of, enter_batch, let_read, reject_all
 from eagleray.serve.batch_policy import Batch, FixedPolicy, Former, Policy
 from eagleray.serve.batch_target import TargetPolicy
 from eagleray.serve.context import _serve_batch_request_context, current_process, current_request
@@ -225,12 +225,11 @@ class BatchQueue:
                 async for row in rows:
                     has_begun = True
                     values = self._checked(row, len(items))
-                    is_wanted = False
                     for item, value in zip(items, values, strict=True):
                         assert isinstance(item, StreamItem)
                         item.push(value)
-                        is_wanted |= not item.is_gone
-                    if not is_wanted:
+                    await let_read(items)
+                    if all(item.is_gone for item in items):
                         return
         except asyncio.CancelledError:
             raise
