@@ -9,6 +9,7 @@ import copyreg
 import dataclasses
 import functools
 import inspect
+import sys
 import typing
 from typing import Any
 
@@ -65,6 +66,47 @@ def _settle_function(function: Any) -> None:
                 pass  # the replica will say so
     if found:
         plain.__annotations__ = {**written, **found}
+    seen: set[int] = set()
+    for annotation in {**written, **found}.values():
+        _settle_fields(annotation, plain, seen)
+
+
+def _settle_fields(annotation: Any, function: Any, seen: set[int]) -> None:
+    """Does the same for the fields of the classes in `annotation` that were defined beside `function`."""
+    if id(annotation) in seen:
+        return
+    seen.add(id(annotation))
+    for part in typing.get_args(annotation):
+        _settle_fields(part, function, seen)
+    if not inspect.isclass(annotation) or annotation.__module__ != function.__module__:
+        return
+    for base in annotation.__mro__[:-1]:
+        written = vars(base).get("__annotations__")
+        if base.__module__ != function.__module__ or not isinstance(written, dict):
+            continue
+        members = vars(base).get("__dataclass_fields__", {})
+        for name, hint in list(written.items()):
+            try:
+                found = field_type(base, name, hint, _closure_of(function))
+            except UnusableAnnotation:
+                continue  # the replica will say so
+            # In place: a NamedTuple has the same dictionary in two places.
+            written[name] = found
+            if name in members:
+                members[name].type = found
+            _settle_fields(found, function, seen)
+
+
+def field_type(kind: type, name: str, hint: Any, local: dict[str, Any] | None = None) -> Any:
+    """The annotation of field `name` of class `kind` as a type. Raises UnusableAnnotation, which names both."""
+    holder = type(kind.__name__, (), {"__annotations__": {name: hint}, "__module__": kind.__module__})
+    names = getattr(sys.modules.get(kind.__module__), "__dict__", {})
+    try:
+        return typing.get_type_hints(holder, names, local or {}, include_extras=True)[name]
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
+        raise UnusableAnnotation(
+            f"field '{name}' of class '{kind.__name__}' cannot be resolved ({error})"
+        ) from error
 
 
 def plain_function(function: Any) -> Any:

@@ -219,3 +219,70 @@ def test_types_of_a_script_travel_with_its_code(tmp_path: Path) -> None:
         [sys.executable, str(script), str(free_port())], capture_output=True, text=True, timeout=60
     )
     assert result.stdout.split() == ["3", "8"], result.stderr
+
+
+FIELDS = """
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import sys
+import urllib.request
+from typing import TYPE_CHECKING, NamedTuple, Optional, Required, TypedDict
+
+from pydantic import BaseModel
+
+from eagleray import serve
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+
+class Inner(BaseModel):
+    x: Optional[int]
+
+class House(TypedDict, total=False):
+    area: Required[int]
+    built: dt.date
+    inner: Inner
+
+@dataclasses.dataclass
+class Data:
+    when: Optional[dt.date] = None
+    inner: Optional[Inner] = None
+
+class Pair(NamedTuple):
+    when: dt.date
+
+class Unknown(TypedDict):
+    price: Decimal
+
+async def house(x: House): return type(x["inner"]).__name__
+async def data(x: Data): return type(x.when).__name__
+async def pair(x: Pair): return type(x.when).__name__
+async def unknown(x: Unknown): return type(x).__name__
+
+serve.start(http_options={"port": int(sys.argv[1])})
+WHOLE = {"area": 1, "built": "2020-01-01", "inner": {"x": 1}}
+BODIES = {house: WHOLE, data: {"when": "2020-01-01", "inner": {"x": 1}}, pair: {"when": "2020-01-01"},
+          unknown: {"price": 1}}
+for entry, body in BODIES.items():
+    name = entry.__name__
+    serve.run(serve.deployment(entry).bind(), name=name, route_prefix="/" + name)
+    url = f"http://127.0.0.1:{sys.argv[1]}/{name}"
+    headers = {"content-type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=20) as answer:
+        print(answer.read().decode())
+serve.shutdown()
+"""
+
+
+def test_fields_of_classes_of_a_script_travel_with_its_code(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(FIELDS)
+    result = subprocess.run(
+        [sys.executable, str(script), str(free_port())], capture_output=True, text=True, timeout=60
+    )
+    expected = ["Inner", "date", "date", "Request"]
+    assert result.stdout.split() == expected, result.stderr

@@ -20,7 +20,7 @@ from starlette.requests import HTTPConnection
 
 from eagleray.replica.typed.arrays import ArrayType, array_dtype
 from eagleray.replica.typed.structs import StructType
-from eagleray.serve.annotations import UnusableAnnotation, resolve
+from eagleray.serve.annotations import UnusableAnnotation, field_type, resolve
 
 _SEQUENCES = (list, tuple, set, frozenset, Sequence, Collection, Iterable)
 
@@ -140,9 +140,9 @@ def _newer_typed_dict(kind: Any, within: tuple[Any, ...]) -> Any:
         raise UnusableAnnotation(
             f"{kind.__name__} contains itself, which needs `typing_extensions.TypedDict` before Python 3.12"
         )
-    hints = typing.get_type_hints(kind, include_extras=True)
     fields: dict[str, Any] = {}
-    for name, hint in hints.items():
+    for name, written in kind.__annotations__.items():
+        hint = field_type(kind, name, written)
         mark: Any = typing.Required if name in kind.__required_keys__ else typing.NotRequired
         if get_origin(hint) in (typing.Required, typing.NotRequired):
             # While the class was made this may have been a string, which nobody looked into.

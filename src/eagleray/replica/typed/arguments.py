@@ -42,7 +42,7 @@ from eagleray.replica.typed.media import (
     unsupported,
 )
 from eagleray.replica.typed.structs import StructReader
-from eagleray.serve.annotations import UnusableAnnotation
+from eagleray.serve.annotations import UnusableAnnotation, field_type
 
 JSON = "application/json"
 _BODILESS = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))
@@ -97,7 +97,7 @@ class Argument:
         self.is_bytes = core is bytes
         self.is_text = core is str
         self.array = ArrayType(dtype) if is_array else None
-        self.struct = StructReader(annotation) if is_struct(annotation) else None
+        self.struct = _struct_reader(annotation, parameter.name) if is_struct(annotation) else None
         self.type = readable(annotation)
         self.adapter: TypeAdapter[Any] = _adapter(self.type, parameter.name)
         self.in_query = not self.is_bytes and _is_scalar(schema_of(self.adapter))
@@ -255,6 +255,16 @@ class TypedEntry:
 
 
 # ---- building --------------------------------------------------------------------------------------------------
+
+
+def _struct_reader(kind: Any, name: str) -> StructReader:
+    try:
+        return StructReader(kind)
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
+        for base in kind.__mro__[:-1]:
+            for field, hint in vars(base).get("__annotations__", {}).items():
+                field_type(base, field, hint)  # raises for the culprit, if a field is one
+        raise UnusableAnnotation(f"nothing can be decoded to the annotation of '{name}' ({error})") from error
 
 
 def _adapter(kind: Any, name: str) -> TypeAdapter[Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, TypeVar, Union
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Union
 
+import msgspec
 import pytest
 from pydantic import BaseModel
 from starlette.requests import HTTPConnection, Request
@@ -179,3 +180,21 @@ def test_code_that_travels_by_value_takes_its_types_along() -> None:
     settle(function)
     assert function.__annotations__ == {"item": Item, "return": "None"}
     settle(print)
+
+
+class Priced(TypedDict):
+    price: Missing
+
+
+class Packed(msgspec.Struct):
+    price: Missing
+
+
+def priced(item: Priced) -> None: ...
+def packed(item: Packed) -> None: ...
+
+
+@pytest.mark.parametrize(("function", "kind"), [(priced, "Priced"), (packed, "Packed")])
+def test_a_field_that_cannot_be_resolved_is_named_with_its_class(function: Any, kind: str) -> None:
+    with pytest.raises(UnusableAnnotation, match=f"field 'price' of class '{kind}' cannot be resolved"):
+        typed_entry(function)
