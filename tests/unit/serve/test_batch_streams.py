@@ -103,7 +103,7 @@ def test_a_body_is_closed_at_its_next_yield_when_all_have_left() -> None:
         await gather(first.aclose(), second.aclose())
         made = body.made
         await body.closed.wait()
-        assert body.made <= made + 1
+        assert body.made <= made + 1 < ROWS
         assert await collect(Endless(3).stream(0)) == [1, 2, 3]
 
     async def gather(*calls: Any) -> None:
