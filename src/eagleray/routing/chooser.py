@@ -216,9 +216,10 @@ class UserChooser:
                 ready = [target for target in targets if target is not None and target.has_room]
                 if ready:
                     return min(ready, key=lambda target: target.score)
-        except asyncio.CancelledError:
-            raise
-        except BaseException:  # user code may raise anything
+        except BaseException as error:  # user code may raise anything, also a CancelledError of its own
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
             self._complain("has failed to choose")
             return power_of_two(self._pool.targets)
         return None

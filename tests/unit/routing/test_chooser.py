@@ -201,6 +201,13 @@ class Raises(RequestRouter):
         raise SystemExit("no")
 
 
+class CancelsItself(RequestRouter):
+    async def choose_replicas(
+        self, candidate_replicas: list[RunningReplica], pending_request: Any = None
+    ) -> Any:
+        raise asyncio.CancelledError
+
+
 class Hangs(RequestRouter):
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: Any = None
@@ -219,7 +226,7 @@ class NotARouter:
     pass
 
 
-@pytest.mark.parametrize("router", [Nonsense, Raises, Hangs, BadHooks, NotARouter])
+@pytest.mark.parametrize("router", [Nonsense, Raises, CancelsItself, Hangs, BadHooks, NotARouter])
 def test_a_router_that_fails_costs_no_request_and_is_told_of_once(
     router: type, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
