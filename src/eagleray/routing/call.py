@@ -95,7 +95,7 @@ class RoutedCall(CallHandler):
         elif state == SENT:
             self.state = ABANDONED
             if self.target is not None and self.target.record is not None:
-                self.target.record.given_up(error)
+                self.target.record.given_up(self, error)
             if self.stream is not None:
                 self.stream.cancel()
         else:

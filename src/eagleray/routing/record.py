@@ -21,7 +21,12 @@ _RISE, _FALL = 0.1, 0.3
 """Weights of a new latency above and below the average: a replica that has recovered is believed sooner."""
 _COLD = 8
 """Answers that are not judged yet: the first ones of a replica are slow everywhere."""
-_NOT_ITS_FAULT = frozenset({"cancelled", "config", "too_large", "unavailable", "backpressure", "not_running"})
+_PATIENCE, _FAIR_S = 3.0, 1.0
+"""Times its usual latency that a replica must have had before a time-out counts against it; seconds, while that is not
+known. A replica that hangs answers nothing, so its usual latency is that of its better days."""
+_NOT_ITS_FAULT = frozenset(
+    {"timeout", "cancelled", "config", "too_large", "unavailable", "backpressure", "not_running"}
+)
 """Codes of calls that end without an answer and say nothing about the replica."""
 _RELAYED = frozenset({502, 503, 504})
 """Statuses with which a replica passes on the trouble of somebody behind it."""
@@ -92,9 +97,10 @@ class Record:
         elif code not in _NOT_ITS_FAULT:
             self._outliers.failed(self._name, self._clock(), own_code=False)
 
-    def given_up(self, error: EaglerayError | None) -> None:
-        """The caller does not wait for the answer any more."""
-        if isinstance(error, RequestTimeoutError):
+    def given_up(self, call: RoutedCall, error: EaglerayError | None) -> None:
+        """The caller does not wait for the answer any more. A deadline that was too short for anybody blames nobody."""
+        fair_s = _PATIENCE * self.latency_s or _FAIR_S
+        if isinstance(error, RequestTimeoutError) and self._clock() - call.sent_at >= fair_s:
             self._outliers.failed(self._name, self._clock(), own_code=False)
 
     def ended(self, call: RoutedCall) -> None:

@@ -8,7 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eagleray.base.errors import RequestTimeoutError
+from eagleray.routing.call import RoutedCall
 from eagleray.routing.outliers import BASE_S, IN, LONGEST_S, OUT, PROBING, Outliers
+from eagleray.routing.record import Record
+from eagleray.wire.messages import CallHead, CallKind
 
 
 def outliers(names: str) -> Outliers:
@@ -187,3 +191,18 @@ def test_a_change_is_told_once() -> None:
         judge.failed("a", now, own_code=False)
         judge.succeeded("b", now)
     assert told == ["a"]
+
+
+@pytest.mark.parametrize(("waited_s", "state"), [(0.02, IN), (0.2, OUT)])
+def test_a_deadline_that_was_too_short_for_anybody_blames_nobody(waited_s: float, state: int) -> None:
+    now = 100.0
+    judge = outliers("abcd")
+    record = Record("a", judge, lambda: now)
+    record.latency_s = 0.05
+    judge.failed("a", now, own_code=False)
+    succeed(judge, "bcd", 50, now)
+    for _ in range(12):
+        call = RoutedCall("app#D", CallHead(CallKind.PYTHON, "run"), b"")
+        call.sent_at = now - waited_s
+        record.given_up(call, RequestTimeoutError("late"))
+    assert judge.state("a") == state
