@@ -1,8 +1,9 @@
 """Runs a user's RequestRouter for the calls of one pool.
 
 Calls wait in the pool while the router chooses; tasks, a bounded number of them, each take the oldest one that nobody
-has taken. A router that raises, answers nonsense or takes too long costs no request: that request goes
-the default way, and the log says why, once.
+has taken. Those that find no room are parked and tried in turn, so that they never hold up others. A router that
+raises, answers nonsense or takes too long costs no request: that request goes the default way, and the log says why,
+once.
 """
 
 from __future__ import annotations
@@ -56,7 +57,11 @@ class UserChooser:
         self._replicas: dict[str, RunningReplica] = {}
         self._unclaimed: deque[RoutedCall] = deque()
         self._pending: dict[RoutedCall, tuple[PendingRequest, RunningReplica]] = {}
-        self._changed = asyncio.Event()
+        self._parked: deque[tuple[RoutedCall, PendingRequest, int]] = deque()
+        """Calls that were chosen for without finding room, and how often; they are tried in turn."""
+        self._retries = 0
+        self._changes = 0
+        self._ticks = False
         self._choosing = 0
         self._tasks = tasks
         self._running: set[asyncio.Task[None]] = set()
@@ -149,12 +154,28 @@ class UserChooser:
 
     def kick(self) -> None:
         """Something may go on: a call waits, or a replica has room."""
-        self._changed.set()
-        self._changed.clear()
+        self._changes += 1
+        self._retry()
+
+    def _retry(self) -> None:
+        """Lets some of the parked calls be tried once more, beside all that are new."""
+        self._retries = min(len(self._parked), _MOST_CHOOSING)
+        self._go_on()
+
+    def _go_on(self) -> None:
         router = self._router
-        while router is not None and self._unclaimed and self._choosing < _MOST_CHOOSING:
-            self._choosing += 1
-            self._start(self._choose_for(router, self._unclaimed.popleft()), "choose")
+        while router is not None and not self._closed and self._choosing < _MOST_CHOOSING:
+            if self._unclaimed:
+                call = self._unclaimed.popleft()
+                pending, attempt = PendingRequest.of(call), 0
+            elif self._retries and self._parked:
+                self._retries -= 1
+                call, pending, attempt = self._parked.popleft()
+            else:
+                return
+            if call.state == QUEUED:
+                self._choosing += 1
+                self._start(self._choose_for(router, call, pending, attempt), "choose")
 
     def ended(self, call: RoutedCall) -> None:
         """A call has ended at its replica, or was refused there."""
@@ -173,35 +194,45 @@ class UserChooser:
 
     # ---- choosing --------------------------------------------------------------------------------------------
 
-    async def _choose_for(self, router: RequestRouter, call: RoutedCall) -> None:
-        """A task's root: chooses until `call` has been sent, by this task or by another."""
+    async def _choose_for(
+        self, router: RequestRouter, call: RoutedCall, pending: PendingRequest, attempt: int
+    ) -> None:
+        """A task's root: chooses until `call` has been sent, by this task or by another, or finds no room."""
         try:
-            attempt = 0
-            pending = PendingRequest.of(call)
             while call.state == QUEUED:
+                seen = self._changes
                 target = await self._choose(router, pending)
                 if call.state != QUEUED:
                     return
-                if target is not None and target.has_room:
-                    self._send(router, call, pending, target)
-                    attempt = 0
-                    continue
-                # Not before something has changed, but then at once; a router that goes by time is asked again anyway.
-                await self._wait(
-                    self._entry.initial_backoff_s * self._entry.backoff_multiplier ** min(attempt, 50)
-                )
-                attempt += 1
+                if target is None or not target.has_room:
+                    self._park(call, pending, attempt, self._changes != seen)
+                    return
+                self._send(router, call, pending, target)
+                attempt = 0
         finally:
             self._choosing -= 1
-            if self._unclaimed and not self._closed:
-                self.kick()
+            self._go_on()
 
-    async def _wait(self, backoff_s: float) -> None:
-        try:
-            async with asyncio.timeout(min(backoff_s, self._entry.max_backoff_s)):
-                await self._changed.wait()
-        except TimeoutError:
-            pass
+    def _park(self, call: RoutedCall, pending: PendingRequest, attempt: int, has_changed: bool) -> None:
+        """`call` waits without a place among those that are chosen for, until something changes.
+
+        A router that goes by time is asked again anyway.
+        """
+        self._parked.append((call, pending, attempt + 1))
+        self._retries += has_changed
+        if not self._ticks:
+            self._ticks = True
+            entry = self._entry
+            backoff_s = entry.initial_backoff_s * entry.backoff_multiplier ** min(attempt, 50)
+            self._start(self._tick(min(backoff_s, entry.max_backoff_s)), "back off")
+
+    async def _tick(self, delay_s: float) -> None:
+        """A task's root."""
+        while self._parked:
+            await asyncio.sleep(delay_s)
+            self._retry()
+            delay_s = min(delay_s * self._entry.backoff_multiplier, self._entry.max_backoff_s)
+        self._ticks = False
 
     async def _choose(self, router: RequestRouter, pending: PendingRequest) -> Target | None:
         """Where the router wants the request to go; the default way when the router fails."""

@@ -153,6 +153,26 @@ def test_requests_go_where_their_arguments_say_and_do_not_wait_for_others() -> N
     run(main)
 
 
+def test_requests_that_find_no_room_hold_up_nobody_however_many_they_are() -> None:
+    async def main() -> None:
+        world = World(Picky, limit=1)
+        for number in range(200):
+            world.submit(f"a{number}")
+        await until(lambda: world.links["a"].open)
+        world.submit("b-first")
+        world.submit("b-second")
+        await until(lambda: world.sent("b") == ["b-first"])
+        world.finish("b")
+        await until(lambda: world.sent("b") == ["b-second"])
+        for _ in range(200):
+            await until(lambda: world.links["a"].open)
+            world.finish("a")
+        await until(lambda: not world.pool.waiting.count)
+        await world.close()
+
+    run(main)
+
+
 def test_with_fifo_the_oldest_one_gets_the_replica() -> None:
     async def main() -> None:
         world = World(PickyInOrder, limit=1)
