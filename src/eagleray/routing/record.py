@@ -21,7 +21,7 @@ _RISE, _FALL = 0.1, 0.3
 """Weights of a new latency above and below the average: a replica that has recovered is believed sooner."""
 _COLD = 8
 """Answers that are not judged yet: the first ones of a replica are slow everywhere."""
-_PATIENCE, _FAIR_S = 3.0, 1.0
+_PATIENCE, _FAIR_S = 3.0, 0.25
 """Times its usual latency that a replica must have had before a time-out counts against it; seconds, while that is not
 known. A replica that hangs answers nothing, so its usual latency is that of its better days."""
 _NOT_ITS_FAULT = frozenset(
