@@ -30,6 +30,9 @@ def failure(call: Callable[[], object]) -> Any:
     return caught.value
 
 
+pytestmark = pytest.mark.xdist_group("grpc services")  # in order, on one worker
+
+
 @pytest.fixture
 def channel(port: int) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(f"127.0.0.1:{port}") as opened:
