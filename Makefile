@@ -43,7 +43,8 @@ lint: $(BIN)/.dev
 	$(BIN)/python -m pytest -q tests/unit/test_structure.py
 
 test: lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests
+	# By file: the tests of a module share its instance, and some come in order.
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests
 
 format: $(BIN)/.dev
 	$(BIN)/ruff check --fix src tests bench examples

@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -45,14 +45,6 @@ def wait_gone(pids: Iterable[int], timeout_s: float) -> set[int]:
         finally:
             os.close(pidfd)
     return still_alive(pids)
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0, what: str = "the condition") -> None:
-    """Looks again and again; fails when `condition` does not become true within `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come true within {timeout_s} s"
-        select.select([], [], [], 0.005)
 
 
 def command_of(pid: int) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 import grpc
 import pytest
 from tests.compat.impl import ON_RAY, Instance, module, serve
-from tests.compat.world import wait_until
 from tests.protos import echo_pb2, echo_pb2_grpc
+from tests.waiting import wait_until
 
 if ON_RAY:  # its workers do not know what this process has put on its path
     os.environ["PYTHONPATH"] += os.pathsep + str(Path(echo_pb2.__file__).parent)

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 from tests.compat.client import Reply, request
-from tests.compat.world import wait_until
+from tests.waiting import wait_until
 
 NAME = os.environ.get("SERVE_IMPL", "eagleray")
 ON_RAY = NAME == "ray"

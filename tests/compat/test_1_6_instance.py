@@ -19,7 +19,7 @@ from tests.compat.impl import (
     running,
     serve,
 )
-from tests.compat.world import wait_until
+from tests.waiting import wait_until
 
 config = module("config")
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from tests.compat.impl import Instance, differs, exceptions, serve
-from tests.compat.world import Gate, Journal, wait_until
+from tests.compat.world import Gate, Journal
+from tests.waiting import wait_until
 
 LONG_S = 600.0
 """A wait that never ends by itself: such a batch starts because it is full."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from tests.compat.impl import IN_PROCESS, App, Instance, differs, exceptions, needs_processes, serve
-from tests.compat.world import Gate, Journal, wait_until
+from tests.compat.world import Gate, Journal
+from tests.waiting import wait_until
 
 
 def tag() -> str:

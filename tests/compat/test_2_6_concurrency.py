@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from tests.compat.client import Reply
 from tests.compat.impl import Instance, differs, exceptions, needs_processes, serve
-from tests.compat.world import Gate, Journal, wait_until
+from tests.compat.world import Gate, Journal
+from tests.waiting import wait_until
 
 
 def test_a_replica_never_runs_more_than_its_limit(instance: Instance, journal: Journal) -> None:

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from tests.compat.client import RawConnection, Reply
 from tests.compat.impl import App, Instance, differs, exceptions, needs_processes, running, serve
-from tests.compat.world import Gate, Journal, wait_until
+from tests.compat.world import Gate, Journal
+from tests.waiting import wait_until
 
 LIMIT_S = 1.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.compat.client import request
 from tests.compat.impl import running, serve
-from tests.compat.world import wait_until
+from tests.waiting import wait_until
 
 
 @serve.deployment(graceful_shutdown_wait_loop_s=0.1)

@@ -21,7 +21,8 @@ from tests.compat.grpc_server import (
     serve_pb2,
 )
 from tests.compat.impl import ON_RAY, differs, free_port, running, serve
-from tests.compat.world import Journal, wait_until
+from tests.compat.world import Journal
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from tests.compat.impl import Instance, differs, serve
-from tests.compat.world import Gate, wait_until
+from tests.compat.world import Gate
+from tests.waiting import wait_until
 
 
 @serve.deployment(name="up")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from tests.compat.impl import App, Instance, differs, module, serve
 from tests.compat.routers import Broken, ByStats, Pinning, Unmakeable
-from tests.compat.world import Gate, Journal, wait_until
+from tests.compat.world import Gate, Journal
+from tests.waiting import wait_until
 
 RequestRouterConfig = module("config").RequestRouterConfig
 RequestRouter = module("request_router").RequestRouter

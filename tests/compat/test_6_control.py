@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from tests.compat.impl import App, Instance, differs, serve
-from tests.compat.world import Gate, Journal, wait_until
+from tests.compat.world import Gate, Journal
+from tests.waiting import wait_until
 
 
 class Load:

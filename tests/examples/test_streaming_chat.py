@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.fault.instance import Instance, serving
-from tests.processes import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

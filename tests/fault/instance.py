@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.processes import command_of, descendants, still_alive, wait_until
+from tests.processes import command_of, descendants, still_alive
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 from tests.fault.disconnecting import SLOTS
 from tests.fault.instance import Instance, serving
-from tests.processes import wait_until
+from tests.waiting import wait_until
 
 DISCONNECTS = 10_000
 CLIENTS = 48

@@ -13,7 +13,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tests.processes import kill, wait_gone, wait_until
+from tests.processes import kill, wait_gone
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = int(os.environ.get("ROUNDS", "4"))
@@ -51,7 +52,7 @@ def _one_round(signum: signal.Signals, delay_s: float, what: str) -> None:
         driver.wait(ORDERLY_S)
         wait_gone(_marked(mark), GONE_WITHIN_S)
         assert not _marked(mark), what
-        wait_until(lambda: not list(Path(home).glob("run/*")) or signum == signal.SIGKILL, 1.0, what)
+        wait_until(lambda: not list(Path(home).glob("run/*")) or signum == signal.SIGKILL, what, 1.0)
     finally:
         kill(_marked(mark))
         driver.kill()

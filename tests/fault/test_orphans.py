@@ -14,7 +14,8 @@ from contextlib import contextmanager
 
 import pytest
 from tests.contract.engine.rig import ROOT, Rig, rig
-from tests.processes import descendants, kill, still_alive, wait_gone, wait_until
+from tests.processes import descendants, kill, still_alive, wait_gone
+from tests.waiting import wait_until
 
 GONE_WITHIN_S = 2.0
 

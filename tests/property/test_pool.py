@@ -64,14 +64,15 @@ class Link:
 
 
 class Call(RoutedCall):
-    """Counts how often it ended."""
+    """Counts how often it ended, and keeps the error."""
 
-    __slots__ = ("ends",)
+    __slots__ = ("ends", "error")
 
     def __init__(self, model_id: str = "", session_id: str = "") -> None:
         head = CallHead(CallKind.PYTHON, multiplexed_model_id=model_id, session_id=session_id)
         super().__init__("app#d", head)
         self.ends = 0
+        self.error: EaglerayError | None = None
 
     def on_result(self, head: ReplyHead, body: bytes, end: bool) -> None:
         self.ends += end
@@ -81,6 +82,7 @@ class Call(RoutedCall):
 
     def on_failed(self, error: EaglerayError) -> None:
         self.ends += 1
+        self.error = error
 
     def on_user_error(self, head: ErrorHead, body: bytes) -> None:
         self.ends += 1

@@ -100,29 +100,19 @@ class Launcher:
         )
 
     async def _replica(self, row: InstanceRow, target: Target) -> ReplicaLaunch:
-        app, _, deployment = row.owner.partition("#")
         config = row.config
-        return ReplicaLaunch(
-            app=app,
-            deployment=deployment,
-            replica_id=row.unique_id,
-            version=target.code_version,
+        return target.launch(
+            row.unique_id,
+            config,
+            init=await self._storage.blob(target.init) if target.init else b"",
             target=target.import_target,
             code=await self._storage.blob(target.code) if target.code else b"",
-            init=await self._storage.blob(target.init) if target.init else b"",
-            user_config=config.user_config.encode(),
-            max_ongoing_requests=config.max_ongoing_requests,
-            max_ongoing_requests_given=config.max_ongoing_requests_given,
             graceful_shutdown_wait_loop_s=config.graceful_shutdown_wait_loop_s,
-            graceful_shutdown_timeout_s=target.graceful_shutdown_timeout_s,
-            is_ingress=target.ingress,
-            route_prefix=config.route_prefix,
             root_path=str(self.config.http_options.get("root_path") or ""),
             sys_path=list(target.sys_path),
             controller_address=self._controller,
             rank=row.rank,
             world_size=config.world_size,
-            deployment_config=target.options,
             logging_config=_logging(config),
             logs_dir=self.config.logs_dir,
         )

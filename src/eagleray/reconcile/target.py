@@ -16,6 +16,7 @@ from eagleray.reconcile.placement import UNIT, Demand
 from eagleray.spec.application import ApplicationSpec, BoundDeployment
 from eagleray.spec.base import Effect, effect_of
 from eagleray.spec.deployment import DeploymentSpec, ReplicaResources
+from eagleray.wire.control import ReplicaLaunch
 
 PROXY_KEY = "#http"
 """The system deployment of HTTP proxies; no application can have an empty name."""
@@ -77,6 +78,25 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def blobs(self) -> frozenset[str]:
         return frozenset((self.code, self.init)) - {""}
+
+    def launch(self, replica_id: str, config: RunningConfig, init: bytes, **rest: Any) -> ReplicaLaunch:
+        """What a replica is told when it starts; `rest` are the fields that depend on where it runs."""
+        app, _, deployment = self.key.partition("#")
+        return ReplicaLaunch(
+            app=app,
+            deployment=deployment,
+            replica_id=replica_id,
+            version=self.code_version,
+            init=init,
+            user_config=config.user_config.encode(),
+            max_ongoing_requests=config.max_ongoing_requests,
+            max_ongoing_requests_given=config.max_ongoing_requests_given,
+            graceful_shutdown_timeout_s=self.graceful_shutdown_timeout_s,
+            is_ingress=self.ingress,
+            route_prefix=config.route_prefix,
+            deployment_config=self.options,
+            **rest,
+        )
 
 
 def targets_of(spec: ApplicationSpec) -> dict[str, Target]:

@@ -82,18 +82,7 @@ class DeploymentHandle(Generic[T]):
         runtime = process.runtime or current_runtime()
         request = current_request()
         stream = self._stream
-        head = CallHead(
-            _PYTHON,
-            self._method,
-            request.request_id or new_request_id(),
-            request.deadline,
-            "",
-            request.route,
-            stream,
-            self._model_id,
-            self._session_id,
-            request.traceparent,
-        )
+        head = self._head(request, self._method, stream)
         for value in args:
             if isinstance(value, _Response):
                 composed = True
@@ -153,7 +142,6 @@ class DeploymentHandle(Generic[T]):
         return DeploymentBroadcastResponse(call)
 
     def _head(self, request: RequestContext, method: str, stream: bool) -> CallHead:
-        """As `remote` makes it, which counts every call."""
         return CallHead(
             _PYTHON,
             method,

@@ -57,12 +57,17 @@ class Reservation:
 
 
 class _Reserved(HandleCall):
-    """On the runtime's loop, but for what is under "from any thread"."""
+    """On the runtime's loop, but for what is under "from any thread".
 
-    __slots__ = ()
+    Without slots: Python lays out no object whose bases both have slots of their own.
+    """
 
-    reservation: Reservation
-    """A slot of the subclasses: Python lays out no object whose bases both have slots of their own."""
+    def __init__(
+        self, runtime: Runtime, head: CallHead, reservation: Reservation, parent: RequestContext
+    ) -> None:
+        super().__init__(runtime, reservation.choice.key, head, b"", parent)
+        self.body_complete = False
+        self.reservation = reservation
 
     @property
     def hints(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -134,27 +139,9 @@ class _Reserved(HandleCall):
 class ReservedCall(_Reserved):
     """Ends with one result."""
 
-    __slots__ = ("reservation",)
-
-    def __init__(
-        self, runtime: Runtime, head: CallHead, reservation: Reservation, parent: RequestContext
-    ) -> None:
-        super().__init__(runtime, reservation.choice.key, head, b"", parent)
-        self.body_complete = False
-        self.reservation = reservation
-
 
 class ReservedStreamCall(_Reserved, StreamCall):
     """Ends with items."""
-
-    __slots__ = ("reservation",)
-
-    def __init__(
-        self, runtime: Runtime, head: CallHead, reservation: Reservation, parent: RequestContext
-    ) -> None:
-        super().__init__(runtime, reservation.choice.key, head, b"", parent)
-        self.body_complete = False
-        self.reservation = reservation
 
 
 def reserve(

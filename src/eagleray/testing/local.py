@@ -40,7 +40,6 @@ from eagleray.spec.status import (
 )
 from eagleray.testing.replica import LocalReplica
 from eagleray.testing.routing import LocalRouter, LocalRuntime, LocalWorld
-from eagleray.wire.control import ReplicaLaunch
 
 T = TypeVar("T")
 
@@ -195,20 +194,7 @@ class LocalEngine:
     def _make(self, target: Target, blobs: Mapping[str, bytes], code: Code) -> _Running:
         app, _, deployment = target.key.partition("#")
         config = target.config
-        launch = ReplicaLaunch(
-            app=app,
-            deployment=deployment,
-            replica_id=new_unique_id(),
-            version=target.code_version,
-            init=blobs[target.init] if target.init else b"",
-            user_config=config.user_config.encode(),
-            max_ongoing_requests=config.max_ongoing_requests,
-            max_ongoing_requests_given=config.max_ongoing_requests_given,
-            graceful_shutdown_timeout_s=target.graceful_shutdown_timeout_s,
-            is_ingress=target.ingress,
-            route_prefix=config.route_prefix,
-            deployment_config=target.options,
-        )
+        launch = target.launch(new_unique_id(), config, init=blobs[target.init] if target.init else b"")
         replica = LocalReplica(launch, code[app][deployment], self._world, self._follow)
         return _Running(target, replica, config.max_ongoing_requests)
 

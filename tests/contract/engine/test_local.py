@@ -14,7 +14,8 @@ import psutil
 import pytest
 from tests.contract.engine.rig import OwnRig, Rig, next_exit, rig
 from tests.contract.engine.suite import ALL
-from tests.processes import still_alive, wait_gone, wait_until
+from tests.processes import still_alive, wait_gone
+from tests.waiting import wait_until
 
 from eagleray.engine.base import EngineError
 from eagleray.engine.channel import FrameReader

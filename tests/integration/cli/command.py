@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.processes import descendants, kill, still_alive, wait_gone, wait_until
+from tests.processes import descendants, kill, still_alive, wait_gone
+from tests.waiting import wait_until
 
 DEADLINE_S = 20.0
 
@@ -65,7 +66,7 @@ class Command:
             return condition() or self.process.poll() is not None
 
         try:
-            wait_until(look, DEADLINE_S, what)
+            wait_until(look, what, DEADLINE_S)
             assert condition(), f"the command has ended with {self.process.returncode}"
         except AssertionError as error:
             raise AssertionError(f"{what}: {error}\n{self.out.text}\n{self.err.text}") from None

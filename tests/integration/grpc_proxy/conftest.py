@@ -20,13 +20,6 @@ TIMEOUT_S = 20.0
 ANY_SIZE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A module's tests share its instance and come in order, so one worker runs them all."""
-    for item in items:
-        if "integration/grpc_proxy" in str(item.path) and config.pluginmanager.hasplugin("xdist"):
-            item.add_marker(pytest.mark.xdist_group(f"grpc {item.path.stem}"))
-
-
 def start(**options: Any) -> int:
     """Starts an instance; returns the port of its gRPC proxy."""
     port = options.setdefault("port", free_port())

@@ -14,11 +14,12 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.compat.world import Journal, wait_until
+from tests.compat.world import Journal
 from tests.integration.grpc_proxy.app import Note
 from tests.integration.grpc_proxy.conftest import ANY_SIZE, TIMEOUT_S
 from tests.processes import command_of, descendants, wait_gone
 from tests.protos import echo_pb2_grpc
+from tests.waiting import wait_until
 
 from eagleray import serve
 

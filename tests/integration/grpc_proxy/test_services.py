@@ -9,10 +9,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from tests.compat.world import Journal, wait_until
+from tests.compat.world import Journal
 from tests.integration.grpc_proxy.app import Echo, Note
 from tests.integration.grpc_proxy.conftest import TIMEOUT_S
 from tests.protos import echo_pb2_grpc
+from tests.waiting import wait_until
 
 from eagleray import serve
 from eagleray.serve.generated.serve_pb2 import HealthzRequest, ListApplicationsRequest
@@ -28,9 +29,6 @@ def failure(call: Callable[[], object]) -> Any:
     with pytest.raises(grpc.RpcError) as caught:
         call()
     return caught.value
-
-
-pytestmark = pytest.mark.xdist_group("grpc services")  # in order, on one worker
 
 
 @pytest.fixture

@@ -7,13 +7,14 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import uvloop
+from tests.waiting import wait_until
 
 from eagleray import serve
 from eagleray.base.errors import EaglerayError, NotRunningError, ReplicaDiedError, RequestCancelledError
@@ -99,15 +100,6 @@ def echo() -> Any:
     return serve.run(Echo.bind(), name="main")
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    waiting = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        waiting.wait(0.01)
-    raise AssertionError("the condition did not come true within 10 s")
-
-
 def test_a_second_life_after_shutdown(echo: Any) -> None:
     assert echo.remote(1).result(timeout_s=10) == 1
     found = instance.running()
@@ -172,7 +164,7 @@ def test_no_slot_is_lost_between_threads_cancels_and_a_kill(echo: Any) -> None:
     assert narrow.remote("last").result(timeout_s=10) == "last"
     assert process.runtime is not None
     router = process.runtime._router
-    wait_for(lambda: not router.ongoing("narrow#Narrow") and not router.queued("narrow#Narrow"))
+    wait_until(lambda: not router.ongoing("narrow#Narrow") and not router.queued("narrow#Narrow"))
 
 
 def test_one_response_for_many_waiters(echo: Any) -> None:
@@ -195,11 +187,11 @@ def test_replicas_may_use_the_api_from_coroutines_and_threads(echo: Any) -> None
 def test_cancelling_a_request_cancels_the_calls_below_it(echo: Any, tmp_path: Path) -> None:
     parent = serve.run(Parent.bind(Echo.options(name="child").bind()), name="tree", route_prefix="/tree")
     response = parent.remote(str(tmp_path))
-    wait_for((tmp_path / "begun").exists)
+    wait_until((tmp_path / "begun").exists)
     response.cancel()
     with pytest.raises(RequestCancelledError):
         response.result(timeout_s=10)
-    wait_for((tmp_path / "ended").exists)
+    wait_until((tmp_path / "ended").exists)
     assert response.cancelled()
 
 
@@ -209,7 +201,7 @@ def test_a_timed_out_wait_cancels_the_call(echo: Any, tmp_path: Path) -> None:
             await asyncio.wait_for(echo.hang.remote(str(tmp_path)), 0.2)
 
     asyncio.run(main())
-    wait_for((tmp_path / "ended").exists)
+    wait_until((tmp_path / "ended").exists)
 
 
 def test_a_result_that_takes_too_long_leaves_the_call_alone(echo: Any, tmp_path: Path) -> None:
@@ -218,7 +210,7 @@ def test_a_result_that_takes_too_long_leaves_the_call_alone(echo: Any, tmp_path:
         response.result(timeout_s=0.2)
     assert (tmp_path / "begun").exists() and not (tmp_path / "ended").exists()
     response.cancel()
-    wait_for((tmp_path / "ended").exists)
+    wait_until((tmp_path / "ended").exists)
 
 
 def test_a_value_is_passed_on_without_being_decoded(echo: Any) -> None:
@@ -249,7 +241,7 @@ def test_a_new_instance_is_started_when_the_old_one_has_been_killed(echo: Any) -
     found = instance.running()
     assert found is not None and found._node is not None
     os.kill(found._node.pid, signal.SIGKILL)
-    wait_for(lambda: not found.is_alive)
+    wait_until(lambda: not found.is_alive)
     with pytest.raises(EaglerayError):
         serve.get_app_handle("main")
     serve.start(http_options={"port": free_port()})

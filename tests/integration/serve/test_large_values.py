@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import uvloop
-from tests.integration.serve.test_driver import free_port, wait_for
+from tests.integration.serve.test_driver import free_port
+from tests.waiting import wait_until
 
 from eagleray import serve
 from eagleray.base.errors import ReplicaDiedError
@@ -159,7 +160,7 @@ def test_values_of_every_kind_and_size_come_back(app: Callable[..., Any]) -> Non
     for value in values:
         for call in (entry.relay, entry.pass_on, sink.echo_in_a_thread, sink.echo):
             assert same(value, call.remote(value).result(timeout_s=30))
-    wait_for(lambda: settled(entry, sink))
+    wait_until(lambda: settled(entry, sink))
 
 
 def test_arrays_of_a_megabyte_are_read_only_whichever_way_they_come(
@@ -200,7 +201,7 @@ def test_values_that_are_kept_stay_as_they_are(app: Callable[..., Any]) -> None:
     assert memory()[0] > 0 and sink.state.remote().result(timeout_s=10)[0] > 0
     kept.clear()
     sink.drop.remote().result(timeout_s=10)
-    wait_for(lambda: settled(sink))
+    wait_until(lambda: settled(sink))
 
 
 def test_failures_cancels_and_refusals_give_memory_back(app: Callable[..., Any]) -> None:
@@ -218,7 +219,7 @@ def test_failures_cancels_and_refusals_give_memory_back(app: Callable[..., Any])
     for response in responses[1::2]:
         assert response.result(timeout_s=10).sum() == 2 * MB
     del responses, response, hanging
-    wait_for(lambda: settled(sink, replicas=2))
+    wait_until(lambda: settled(sink, replicas=2))
 
 
 def test_a_process_without_shared_memory_uses_the_socket(
@@ -255,7 +256,7 @@ def test_the_dead_leave_no_memory_behind(app: Callable[..., Any]) -> None:
 
     def wait_answers(count: int) -> None:
         goal = answered[0] + count
-        wait_for(lambda: answered[0] >= goal or bool(wrong))
+        wait_until(lambda: answered[0] >= goal or bool(wrong))
 
     threads = [threading.Thread(target=load, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -271,7 +272,7 @@ def test_the_dead_leave_no_memory_behind(app: Callable[..., Any]) -> None:
         for thread in threads:
             thread.join(30)
     assert not wrong, wrong
-    wait_for(lambda: settled(entry, sink, replicas=2))
+    wait_until(lambda: settled(entry, sink, replicas=2))
 
 
 def test_a_long_load_needs_no_more_memory_than_a_short_one(app: Callable[..., Any]) -> None:
@@ -292,7 +293,7 @@ def test_a_long_load_needs_no_more_memory_than_a_short_one(app: Callable[..., An
     after = figures()
     for (fds, rss), (fds_after, rss_after) in zip(before, after, strict=True):
         assert fds_after <= fds + 2 and rss_after <= rss + 30
-    wait_for(lambda: settled(entry, sink))
+    wait_until(lambda: settled(entry, sink))
     for (fds, rss), (fds_idle, rss_idle) in zip(before, figures(), strict=True):
         assert fds_idle <= fds and rss_idle < rss - 5, "the memory of the load has been given back"
 
@@ -317,6 +318,6 @@ def test_a_failed_call_leaves_nothing_to_the_garbage_collector(app: Callable[...
     try:
         for _ in range(3):
             catch()
-        wait_for(lambda: settled(sink))
+        wait_until(lambda: settled(sink))
     finally:
         gc.enable()

@@ -7,8 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from tests.ports import free_port
 from tests.processes import wait_gone
+from tests.waiting import wait_until
 
 from eagleray import serve
 from eagleray.base.errors import (
@@ -81,15 +81,6 @@ def instance() -> Iterator[None]:
     serve.shutdown()
 
 
-def wait_for(condition: Callable[[], object], seconds: int = 20) -> None:
-    waiting = threading.Event()
-    for _ in range(seconds * 100):
-        if condition():
-            return
-        waiting.wait(0.01)
-    raise AssertionError(f"the condition did not come true within {seconds} s")
-
-
 def run(main: Coroutine[Any, Any, None]) -> None:
     async def limited() -> None:
         async with asyncio.timeout(60):
@@ -101,7 +92,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 def no_slot_is_lost(key: str) -> None:
     assert process.runtime is not None
     router: Any = process.runtime._router
-    wait_for(lambda: router.ongoing(key) == 0 and router.queued(key) == 0)
+    wait_until(lambda: router.ongoing(key) == 0 and router.queued(key) == 0)
     assert not any(target.pinned for target in router.open(key).targets)
 
 
@@ -117,7 +108,7 @@ def everyone(handle: Any, count: int = 3) -> dict[str, int]:
             return False
         return len(found) == count
 
-    wait_for(are_there)
+    wait_until(are_there)
     return found
 
 
@@ -153,7 +144,7 @@ def test_a_chosen_replica_that_is_killed_has_run_nothing(worker: Any) -> None:
     async def main() -> None:
         async with worker.choose_replica() as selection:
             await asyncio.to_thread(kill, processes[selection.replica_id])
-            await asyncio.to_thread(wait_for, lambda: selection._call.outcome)
+            await asyncio.to_thread(wait_until, lambda: selection._call.outcome)
             with pytest.raises(ReplicaUnavailableError, match=selection.replica_id):
                 await worker.dispatch(selection)
         async with worker.choose_replica() as again:
@@ -172,7 +163,7 @@ def test_a_replica_that_is_killed_while_it_works_may_have_run_it(worker: Any, tm
         async with worker.hang.choose_replica() as selection:
             pid = processes[selection.replica_id]
             response = worker.dispatch(selection, str(tmp_path))
-            await asyncio.to_thread(wait_for, (tmp_path / f"hangs {pid}").exists)
+            await asyncio.to_thread(wait_until, (tmp_path / f"hangs {pid}").exists)
             kill(pid)
             with pytest.raises(ReplicaDiedError):
                 await response
@@ -186,7 +177,7 @@ def test_cancelling_a_request_gives_back_what_it_holds(tmp_path: Path) -> None:
     parent = serve.run(Parent.bind(Narrow.bind()), name="parent", route_prefix=None)
     narrow = serve.get_deployment_handle("Narrow", app_name="parent")
     response = parent.remote(str(tmp_path))
-    wait_for((tmp_path / "holds").exists)
+    wait_until((tmp_path / "holds").exists)
     waiting = narrow.remote("x")
     with pytest.raises(TimeoutError):
         waiting.result(timeout_s=0.2)
@@ -230,7 +221,7 @@ def test_no_slot_is_lost_between_choices_cancels_and_a_kill() -> None:
 def test_a_broadcast_names_the_death_of_a_replica_that_had_taken_it(worker: Any, tmp_path: Path) -> None:
     processes = everyone(worker)
     response = worker.broadcast("hang", str(tmp_path))
-    wait_for(lambda: len(list(tmp_path.iterdir())) == 3)
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 3)
     victim, *others = processes.values()
     kill(victim)
     with pytest.raises(ReplicaDiedError):
@@ -247,7 +238,7 @@ def test_a_broadcast_names_the_death_of_a_replica_that_had_taken_it(worker: Any,
 
 def test_a_broadcast_waits_for_full_replicas_and_not_for_those_that_go() -> None:
     narrow = serve.run(Narrow.options(num_replicas=2).bind(), name="two", route_prefix=None)
-    wait_for(lambda: len(narrow.broadcast("pid").results(timeout_s=20)) == 2)
+    wait_until(lambda: len(narrow.broadcast("pid").results(timeout_s=20)) == 2)
 
     async def main() -> None:
         async with narrow.choose_replica() as first, narrow.choose_replica() as second:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 from eagleray import serve
 from eagleray.serve.context import process
@@ -76,15 +76,6 @@ def instance() -> Iterator[None]:
     serve.shutdown()
 
 
-def wait_for(condition: Callable[[], object], seconds: int = 20) -> None:
-    waiting = threading.Event()
-    for _ in range(seconds * 100):
-        if condition():
-            return
-        waiting.wait(0.01)
-    raise AssertionError(f"the condition did not come true within {seconds} s")
-
-
 def targets(key: str) -> list[Any]:
     assert process.runtime is not None
     return list(process.runtime._router.open(key).targets)
@@ -94,7 +85,7 @@ def connected(key: str, handle: Any) -> None:
     """The driver knows all replicas, and what they say of themselves."""
     with pytest.raises(ValueError, match="empty"):
         handle.remote().result(timeout_s=20)
-    wait_for(lambda: len(targets(key)) == 3 and all(target.models is not None for target in targets(key)))
+    wait_until(lambda: len(targets(key)) == 3 and all(target.models is not None for target in targets(key)))
 
 
 def loads(directory: Path, model_id: str) -> list[str]:
@@ -109,7 +100,7 @@ def test_a_burst_for_a_new_model_loads_it_once(tmp_path: Path) -> None:
         model_id: [handle.options(multiplexed_model_id=model_id).remote() for _ in range(4)]
         for model_id in "abcdef"
     }
-    wait_for(lambda: all(loads(tmp_path, model_id) for model_id in "abc"))
+    wait_until(lambda: all(loads(tmp_path, model_id) for model_id in "abc"))
     (tmp_path / "open").touch()
     where = {m: {r.result(timeout_s=20) for r in found} for m, found in responses.items()}
     assert all(len(found) == 1 for found in where.values()), where
@@ -166,16 +157,16 @@ def test_a_replica_that_does_not_answer_is_left_out_and_comes_back(tmp_path: Pat
         answers.append(ask())
         return [status for status, _ in answers[-count:]] == [200] * count
 
-    wait_for(lambda: healthy(20))
+    wait_until(lambda: healthy(20))
     assert sum(status == 408 for status, _ in answers) >= 4
     assert len({text for _, text in answers[-20:]}) == 1
     (tmp_path / "stuck").unlink()
-    wait_for(lambda: healthy(10) and len({text for _, text in answers[-10:]}) == 2)
+    wait_until(lambda: healthy(10) and len({text for _, text in answers[-10:]}) == 2)
 
 
 def test_counters_return_to_zero() -> None:
     router: Any = process.runtime._router  # type: ignore[union-attr]
     for key in ("burst#Models", "full#Models", "flaky#Flaky"):
-        wait_for(lambda: router.ongoing(key) == 0 and router.queued(key) == 0)  # noqa: B023
+        wait_until(lambda: router.ongoing(key) == 0 and router.queued(key) == 0)  # noqa: B023
         records = [target.record for target in targets(key)]
         assert all(record is None or not record.sent_models for record in records)

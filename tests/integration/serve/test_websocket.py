@@ -17,9 +17,9 @@ import psutil
 import pytest
 from fastapi import Depends, FastAPI, Header, WebSocket, WebSocketDisconnect, WebSocketException
 from starlette.responses import JSONResponse, StreamingResponse
-from tests.integration.serve.test_driver import wait_for
 from tests.ports import free_port
 from tests.processes import command_of
+from tests.waiting import wait_until
 from tests.websocket_frames import BINARY, CONT, TEXT, close, frame, opening, server_frames
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -214,7 +214,7 @@ class Served:
         return found
 
     def wait_for_event(self, event: str) -> None:
-        wait_for(lambda: event in self.events())
+        wait_until(lambda: event in self.events())
 
     def raw(self, path: str, *extra: str) -> socket.socket:
         """A socket after its handshake."""
@@ -413,7 +413,7 @@ def test_a_message_over_the_limit_closes_with_1009(served: Served) -> None:
                 assert (await closed(client))[0] == 1009
 
     asyncio.run(main())
-    wait_for(lambda: any(event.startswith("disconnect 1009") for event in served.events()))
+    wait_until(lambda: any(event.startswith("disconnect 1009") for event in served.events()))
 
 
 @pytest.mark.parametrize(
@@ -470,7 +470,7 @@ def test_a_client_that_does_not_read_stops_the_application(served: Served) -> No
     after = [process.memory_info().rss for process in (proxy, *replicas)]
     assert all(b - a < 16_000_000 for a, b in zip(before, after, strict=True))
     sock.close()
-    wait_for(lambda: any(event.startswith("flood ") for event in served.events()))
+    wait_until(lambda: any(event.startswith("flood ") for event in served.events()))
 
 
 def test_an_application_that_does_not_receive_stops_the_client(served: Served) -> None:
@@ -553,7 +553,7 @@ def test_a_thousand_clients_that_leave_at_random_leave_nothing_behind(served: Se
             await asyncio.gather(*[asyncio.create_task(one(), name="visitor") for _ in range(25)])
 
     asyncio.run(main())
-    wait_for(lambda: counters(served) == before)
+    wait_until(lambda: counters(served) == before)
     assert sum(event.startswith(("disconnect", "ticker")) for event in served.events()) > 50
 
 

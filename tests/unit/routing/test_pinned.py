@@ -12,20 +12,6 @@ from eagleray.routing.table import DeploymentEntry, ReplicaEntry
 from eagleray.wire.messages import DRAINING, REJECTED, ErrorHead, ReplyHead
 
 
-class Told(Pinned):
-    """Keeps the error."""
-
-    __slots__ = ("error",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.error: EaglerayError | None = None
-
-    def on_failed(self, error: EaglerayError) -> None:
-        super().on_failed(error)
-        self.error = error
-
-
 def entry(*replicas: str, max_queued: int = -1, failed: str = "") -> DeploymentEntry:
     return DeploymentEntry(
         "app", "d", tuple(ReplicaEntry(name, f"unix:/{name}", 1) for name in replicas), max_queued, failed
@@ -39,14 +25,14 @@ def make(*replicas: str, max_queued: int = -1) -> tuple[World, Pool]:
     return world, pool
 
 
-def refused(world: World, number: int, call: Told, code: str = REJECTED) -> None:
+def refused(world: World, number: int, call: Pinned, code: str = REJECTED) -> None:
     world.links[number].open.remove(call)
     call.on_error(ErrorHead(code, "", 1), b"")
 
 
 def test_a_full_replica_is_waited_for_though_another_one_is_free() -> None:
     world, pool = make("a", "b", max_queued=0)
-    call = Told()
+    call = Pinned()
     call.pin(pool.targets[0])
     refused(world, 0, call)
     assert call.state == QUEUED and pool.queued == 0, "no limit of the queue counts it"
@@ -59,7 +45,7 @@ def test_a_full_replica_is_waited_for_though_another_one_is_free() -> None:
 
 def test_room_is_for_those_who_wait_for_it_alone_first() -> None:
     world, pool = make("a")
-    running, plain, call = Call(), Call(), Told()
+    running, plain, call = Call(), Call(), Pinned()
     pool.submit(running)
     call.pin(pool.targets[0])
     refused(world, 0, call)
@@ -75,7 +61,7 @@ def test_room_is_for_those_who_wait_for_it_alone_first() -> None:
 def test_a_replica_that_goes_takes_the_waiting_with_it(how: str) -> None:
     world, pool = make("a", "b")
     target = pool.targets[0]
-    call = Told()
+    call = Pinned()
     call.pin(target)
     refused(world, 0, call, DRAINING if how == "draining" else REJECTED)
     if how == "goaway":
@@ -90,7 +76,7 @@ def test_it_waits_for_the_connection() -> None:
     world, pool = make("a")
     target, link = pool.targets[0], world.links[0]
     target.client = None
-    call = Told()
+    call = Pinned()
     call.pin(target)
     assert call.state == QUEUED
     target.client = link  # type: ignore[assignment]
@@ -100,7 +86,7 @@ def test_it_waits_for_the_connection() -> None:
 
 def test_one_that_waits_can_be_cancelled() -> None:
     world, pool = make("a")
-    call = Told()
+    call = Pinned()
     call.pin(pool.targets[0])
     refused(world, 0, call)
     call.cancel()
@@ -149,7 +135,7 @@ def test_one_that_failed_to_deploy_is_not() -> None:
 
 def test_the_end_of_the_pool_is_theirs() -> None:
     world, pool = make("a")
-    call = Told()
+    call = Pinned()
     call.pin(pool.targets[0])
     refused(world, 0, call)
     end = EaglerayError("the end")

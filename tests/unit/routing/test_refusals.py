@@ -4,28 +4,14 @@ from __future__ import annotations
 
 from tests.property.test_pool import Call, World
 
-from eagleray.base.errors import BackPressureError, EaglerayError
+from eagleray.base.errors import BackPressureError
 from eagleray.routing.call import DONE, QUEUED, SENT
 from eagleray.routing.pool import Pool
 from eagleray.routing.table import DeploymentEntry, ReplicaEntry
 from eagleray.wire.messages import REJECTED, ErrorHead, ReplyHead
 
 
-class Told(Call):
-    """Keeps the error."""
-
-    __slots__ = ("error",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.error: EaglerayError | None = None
-
-    def on_failed(self, error: EaglerayError) -> None:
-        super().on_failed(error)
-        self.error = error
-
-
-def reject(world: World, call: Told) -> None:
+def reject(world: World, call: Call) -> None:
     """The one replica is full."""
     world.links[0].open.remove(call)
     call.on_error(ErrorHead(REJECTED, "", 2), b"")
@@ -35,7 +21,7 @@ def test_a_refused_call_that_was_never_queued_may_be_one_too_many() -> None:
     world = World()
     pool = Pool("app#d", world, lambda: world.now)
     pool.update(DeploymentEntry("app", "d", (ReplicaEntry("r", "unix:/r", 2),), 1))
-    first, second, third = Told(), Told(), Told()
+    first, second, third = Call(), Call(), Call()
     for call in (first, second, third):
         pool.submit(call)
     assert [call.state for call in (first, second, third)] == [SENT, SENT, QUEUED]
@@ -55,7 +41,7 @@ def test_a_refused_call_goes_before_those_that_came_later() -> None:
     world = World()
     pool = Pool("app#d", world, lambda: world.now)
     pool.update(DeploymentEntry("app", "d", (ReplicaEntry("r", "unix:/r", 1),), 3))
-    early, late, later = Told(), Told(), Told()
+    early, late, later = Call(), Call(), Call()
     for call in (early, late, later):
         pool.submit(call)
     reject(world, early)
