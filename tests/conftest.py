@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import signal
 
-# A shell without job control starts its background jobs with SIGINT ignored, nohup starts them with SIGHUP ignored, and
-# children inherit that. Tests press Ctrl-C and close terminals on programs that they start; a signal with a handler has
-# its default action again after exec.
+# A shell without job control starts its background jobs with SIGINT ignored, and children inherit that. Tests press
+# Ctrl-C on programs that they start; a signal with a handler has its default action again after exec.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)

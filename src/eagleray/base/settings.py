@@ -84,3 +84,8 @@ def _parse(text: str, kind: type) -> str | int | bool:
         except ValueError:
             raise ValueError("write a whole number") from None
     return text
+
+
+def set_default(name: str, value: str) -> None:
+    """A variable that a library of this process reads, unless the user has set it."""
+    os.environ.setdefault(name, value)
