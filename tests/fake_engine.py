@@ -76,7 +76,7 @@ class FakeChild:
 
     async def _build(self, payload: bytes, incoming: Incoming) -> Built:
         asyncio.get_running_loop().call_soon(self.engine.end, self.started.ref, 0)
-        return self.engine.built
+        return self.engine.build(self)
 
     async def listen(self) -> None:
         if self.request.listen:
@@ -103,6 +103,7 @@ class FakeEngine:
         self.reconfigure_error: Callable[[FakeChild], str] = lambda child: ""
         self.start_error: Callable[[StartChild], EngineError | None] = lambda request: None
         self.built = Built(error="nothing to build")
+        self.build: Callable[[FakeChild], Built] = lambda child: self.built
         self.health_checks = 0
         self.was_shut_down = False
         self.gate = asyncio.Event()

@@ -26,6 +26,20 @@ class ConfigError(EaglerayError, ValueError):
     blame = "caller"
 
 
+class NotFoundError(EaglerayError):
+    """What is named does not exist."""
+
+    code = "not_found"
+    blame = "caller"
+
+
+class PreconditionError(EaglerayError):
+    """What is asked cannot be done with the thing as it is now."""
+
+    code = "precondition"
+    blame = "caller"
+
+
 class DeployError(EaglerayError, RuntimeError):
     """An application could not be brought up; the message carries the user's traceback."""
 
@@ -166,6 +180,8 @@ class ProtocolError(EaglerayError):
 
 HTTP_STATUS: dict[str, int] = {
     "config": 400,
+    "not_found": 404,
+    "precondition": 412,
     "backpressure": 503,
     "unavailable": 503,
     "not_running": 503,
@@ -182,6 +198,8 @@ HTTP_STATUS: dict[str, int] = {
 
 GRPC_STATUS: dict[str, int] = {
     "config": 3,
+    "not_found": 5,
+    "precondition": 9,
     "backpressure": 8,
     "too_large": 8,
     "unavailable": 14,

@@ -27,10 +27,11 @@ from eagleray.controller.service import Service
 from eagleray.controller.storage import Storage
 from eagleray.engine.base import Capacity, Engine
 from eagleray.reconcile import events as e
+from eagleray.reconcile.applications import APPLICATIONS, META
 from eagleray.reconcile.instance import Trigger
 from eagleray.reconcile.placement import UNIT, Supply
 from eagleray.reconcile.target import GRPC_PROXY_KEY, proxy_target
-from eagleray.reconcile.world import APPLICATIONS, DEPLOYMENTS, INSTANCES, META, World
+from eagleray.reconcile.world import DEPLOYMENTS, INSTANCES, World
 from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.server import Server
 from eagleray.store.base import StateStore

@@ -21,19 +21,17 @@ from eagleray.controller.publisher import RESERVED_VERSIONS, Publisher
 from eagleray.controller.storage import Storage
 from eagleray.controller.workqueue import WorkQueue
 from eagleray.reconcile.application import reconcile
+from eagleray.reconcile.applications import META, accepted_rows
 from eagleray.reconcile.commands import Command
 from eagleray.reconcile.events import (
     ApplicationGone,
-    Built,
-    Deployed,
     DeploymentGone,
     Event,
     Happened,
-    ImportRequested,
     Reached,
 )
 from eagleray.reconcile.instance import IllegalTransitionError, InstanceState, Trigger
-from eagleray.reconcile.world import APPLICATIONS, META, World, accepted_row
+from eagleray.reconcile.world import World
 from eagleray.store.base import StoreError
 
 logger = logging.getLogger("eagleray.controller")
@@ -161,11 +159,9 @@ class Controller:
         for prepare, done in requests:
             try:
                 admission = prepare(self.world)
-                rows = {
-                    (APPLICATIONS, event.name): msgspec.json.encode(accepted_row(self.world, event))
-                    for event in admission.events
-                    if isinstance(event, Deployed | ImportRequested | Built)
-                }
+                rows: dict[tuple[str, str], bytes | None] = {}
+                for event in admission.events:
+                    rows |= accepted_rows(self.world, event)
                 if rows or admission.blobs:
                     await self._storage.commit(rows, admission.blobs)
             except EaglerayError as error:

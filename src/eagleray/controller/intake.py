@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,6 +14,7 @@ from eagleray.controller.controller import Admission, Prepare
 from eagleray.reconcile import events as e
 from eagleray.reconcile.world import World
 from eagleray.spec.application import ApplicationSpec, check_route_prefix
+from eagleray.spec.overlay import overlay
 from eagleray.wire.control import Built, Deploy, DeployImport
 
 
@@ -21,10 +23,10 @@ def admit_deploy(message: Deploy) -> Prepare:
 
     def prepare(world: World) -> Admission:
         specs = [_parse(data) for data in message.specs]
-        _check_open(world)
+        check_open(world)
         if len({spec.name for spec in specs}) != len(specs):
             raise ConfigError(f"Application names must be unique, got {[spec.name for spec in specs]}.")
-        _check_prefixes(world, {spec.name: spec.route_prefix for spec in specs})
+        check_prefixes(world, {spec.name: spec.route_prefix for spec in specs})
         _check_blobs(world, specs, message.blobs)
         at = wall_time_s()
         texts = [data.decode() for data in message.specs]
@@ -40,7 +42,7 @@ def admit_import(message: DeployImport) -> Prepare:
     """The build comes later; what can be refused without it is refused now."""
 
     def prepare(world: World) -> Admission:
-        _check_open(world)
+        check_open(world)
         if not message.name or "#" in message.name:
             raise ConfigError(f"Application name {message.name!r} must not be empty or contain '#'.")
         try:
@@ -48,7 +50,7 @@ def admit_import(message: DeployImport) -> Prepare:
             arguments = json.dumps(message.args)
         except (TypeError, ValueError) as error:
             raise ConfigError(str(error)) from None
-        _check_prefixes(world, {message.name: message.route_prefix})
+        check_prefixes(world, {message.name: message.route_prefix})
         request = e.BuildRequest(
             import_path=message.import_path,
             args=arguments,
@@ -71,11 +73,23 @@ def admit_built(app: str, generation: int, built: Built) -> Prepare:
         spec = _parse(built.spec)
         if spec.name != app:
             raise ConfigError(f"The builder of application '{app}' has built '{spec.name}'.")
-        _check_prefixes(world, {app: spec.route_prefix})
         _check_blobs(world, [spec], built.blobs)
-        return Admission([e.Built(app, generation, built.spec.decode())], built.blobs)
+        if not row.config:
+            check_prefixes(world, {app: spec.route_prefix})
+            return Admission([e.Built(app, generation, built.spec.decode())], built.blobs)
+        text, error = lay_over(spec, row.config, world.declared.get("logging_config"))
+        event = e.Built(app, generation, text, code_spec=built.spec.decode(), error=error)
+        return Admission([event], built.blobs)
 
     return prepare
+
+
+def lay_over(code: ApplicationSpec, config: str, logging_config: Any) -> tuple[str, str]:
+    """The spec with the config laid over it, as JSON; or "" and why they do not fit together."""
+    try:
+        return overlay(code, json.loads(config), logging_config).to_json().decode(), ""
+    except ConfigError as error:
+        return "", str(error)
 
 
 def _parse(data: bytes) -> ApplicationSpec:
@@ -85,15 +99,17 @@ def _parse(data: bytes) -> ApplicationSpec:
         raise ConfigError(f"The application cannot be deployed: {error}") from None
 
 
-def _check_open(world: World) -> None:
+def check_open(world: World) -> None:
+    """NotRunningError once the instance is shutting down."""
     if world.is_closing:
         raise NotRunningError("Eagleray is shutting down: nothing can be deployed.")
 
 
-def _check_prefixes(world: World, wanted: Mapping[str, str | None]) -> None:
+def check_prefixes(world: World, wanted: Mapping[str, str | None], going: Container[str] = ()) -> None:
+    """ConfigError when an application that is neither among `wanted` nor `going` has one of the prefixes."""
     taken: dict[str, str] = {}
     for name, row in world.applications.items():
-        if name in wanted or row.deleting:
+        if name in wanted or name in going or row.deleting:
             continue
         if row.build is not None and row.build.route_prefix is not None:
             taken[row.build.route_prefix] = name

@@ -127,10 +127,13 @@ class Launcher:
             reload=request.reload,
             logs_dir=self.config.logs_dir,
         )
+        environment = json.loads(request.runtime_env) if request.runtime_env else {}
         return StartChild(
             ref=ref,
             module="eagleray.build",
             payload=encode(launch),
+            env=environment.get("env_vars") or {},
+            cwd=environment.get("working_dir") or "",
             listen=self.address(ref).removeprefix("unix:"),
             log_path=self.builder_log_path(app),
         )

@@ -6,9 +6,12 @@ import asyncio
 import os
 from collections.abc import Mapping
 
+import msgspec
+
 from eagleray.base.errors import EaglerayError
 from eagleray.controller import intake
 from eagleray.controller.controller import Controller, Prepare
+from eagleray.controller.declared import Declarations
 from eagleray.controller.publisher import Publisher
 from eagleray.controller.waiting import follow_applications
 from eagleray.reconcile.events import DeleteRequested, ShutdownRequested
@@ -20,13 +23,16 @@ from eagleray.rpc.server import Incoming
 from eagleray.wire.control import (
     Accepted,
     Ack,
+    ApplyConfig,
     DeleteApplications,
     Deploy,
     DeployImport,
     Empty,
     InstanceInfo,
+    JsonReply,
     Message,
     NodeConfig,
+    ScaleDeployment,
     StatusReply,
     WaitApplications,
     Watch,
@@ -43,6 +49,7 @@ class Service:
     """Handlers get the body and the call; `rpc.control.ControlMethods` runs them as tasks."""
 
     def __init__(self, controller: Controller, publisher: Publisher, config: NodeConfig) -> None:
+        self.declarations = Declarations(controller, config)
         self._controller = controller
         self._publisher = publisher
         self._config = config
@@ -54,6 +61,9 @@ class Service:
         return {
             "deploy": self._deploy,
             "deploy_import": self._deploy_import,
+            "apply_config": self._apply_config,
+            "applied_config": self._applied_config,
+            "scale": self._scale,
             "wait": self._wait,
             "delete": self._delete,
             "status": self._status,
@@ -85,6 +95,35 @@ class Service:
     async def _accept(self, prepare: Prepare) -> Accepted:
         try:
             await self._controller.admit(prepare)
+        except EaglerayError as error:
+            return Accepted(error=str(error))
+        return Accepted()
+
+    async def _apply_config(self, body: bytes, incoming: Incoming) -> Message:
+        message = decode(body, ApplyConfig)
+        try:
+            data = msgspec.json.decode(message.config)
+            if message.name:
+                warnings = await self.declarations.apply_application(
+                    message.name, data, source=message.source
+                )
+            else:
+                warnings = await self.declarations.apply(
+                    data, message.merge, source=message.source, sys_path=message.sys_path
+                )
+        except msgspec.DecodeError as error:
+            return Accepted(error=f"{message.source} is no JSON: {error}")
+        except EaglerayError as error:
+            return Accepted(error=str(error))
+        return Accepted(warnings=warnings)
+
+    async def _applied_config(self, body: bytes, incoming: Incoming) -> Message:
+        return JsonReply(body=msgspec.json.encode(self.declarations.applied_config()))
+
+    async def _scale(self, body: bytes, incoming: Incoming) -> Message:
+        message = decode(body, ScaleDeployment)
+        try:
+            await self.declarations.scale(message.app, message.deployment, message.num_replicas)
         except EaglerayError as error:
             return Accepted(error=str(error))
         return Accepted()

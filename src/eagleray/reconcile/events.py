@@ -24,6 +24,8 @@ class BuildRequest(Event, frozen=True, omit_defaults=True):
     route_prefix: str | None = "/"
     sys_path: tuple[str, ...] = ()
     reload: bool = False
+    runtime_env: str = ""
+    """What the config says of the application's environment, as JSON; the builder has it, too."""
 
 
 class Deployed(Event, frozen=True):
@@ -35,19 +37,57 @@ class Deployed(Event, frozen=True):
 
 
 class ImportRequested(Event, frozen=True):
-    """An application was accepted that has yet to be built; a former one of the name serves on meanwhile."""
+    """An application was accepted that has yet to be built; a former one of the name serves on meanwhile.
+
+    `config` is what a config file says of it (JSON), empty for one that a command line has named.
+    """
 
     name: str
     request: BuildRequest
     at: float
+    config: str = ""
+    code_digest: str = ""
+
+
+class Declared(Event, frozen=True):
+    """The config of an application has changed, and its code need not be built for that.
+
+    `spec` is config over code; empty when a builder is at work, or with `error` when they do not fit together.
+    """
+
+    name: str
+    config: str
+    at: float
+    spec: str = ""
+    error: str = ""
+
+
+class InstanceDeclared(Event, frozen=True):
+    """What a config file says of the instance as a whole (JSON)."""
+
+    text: str
+
+
+class Scaled(Event, frozen=True):
+    """Somebody outside wants so many replicas of a deployment."""
+
+    name: str
+    deployment: str
+    num_replicas: int
 
 
 class Built(Event, frozen=True):
-    """A build of `generation` has given this spec (`ApplicationSpec` as JSON)."""
+    """A build of `generation` has given this spec (`ApplicationSpec` as JSON).
+
+    Of a declared application `code_spec` is what was built, and `spec` that with the config laid over it; it is empty,
+    with an `error` for the user, when the two do not fit together.
+    """
 
     name: str
     generation: int
     spec: str
+    code_spec: str = ""
+    error: str = ""
 
 
 class BuildFailed(Event, frozen=True):

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from eagleray.reconcile.applications import ApplicationRow
 from eagleray.reconcile.deployment import shortage_of
 from eagleray.reconcile.instance import COUNTED, InstanceState
 from eagleray.reconcile.rollout import Goal, Problem, Rollout, failure_message
 from eagleray.reconcile.target import PROXY_KEY, PROXY_KEYS, Target
-from eagleray.reconcile.world import ApplicationRow, Deployment, World
+from eagleray.reconcile.world import Deployment, World
 from eagleray.spec.status import (
     ApplicationStatus,
     ApplicationStatusOverview,
@@ -50,6 +51,7 @@ def serve_status(world: World) -> ServeStatus:
             for instance in world.instances_of(key)
         },
         applications={name: application_overview(world, name) for name in world.applications},
+        target_capacity=world.declared.get("target_capacity"),
     )
 
 

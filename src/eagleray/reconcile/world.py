@@ -12,38 +12,23 @@ from typing import Any
 
 import msgspec
 
+from eagleray.reconcile import applications, lifecycle
 from eagleray.reconcile import events as e
-from eagleray.reconcile import lifecycle
+from eagleray.reconcile.applications import APPLICATIONS, DECLARED_ROW, META, ApplicationRow, current_targets
 from eagleray.reconcile.instance import GOING, Instance, InstanceRow, InstanceState
 from eagleray.reconcile.placement import Allocation, Supply
 from eagleray.reconcile.rollout import Rollout, after_reached, begin
-from eagleray.reconcile.target import Target, targets_of
+from eagleray.reconcile.target import Target
 from eagleray.spec.application import ApplicationSpec
 
 SYSTEM_KEY = "#"
 """The instance as a whole: its end."""
 
-APPLICATIONS, DEPLOYMENTS, INSTANCES, META = "applications", "deployments", "instances", "meta"
-"""Names of the tables of rows."""
+DEPLOYMENTS, INSTANCES = "deployments", "instances"
+"""Names of the other tables of rows."""
 
 _CLOSING_ROW = "closing"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
-
-
-class ApplicationRow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`spec` is the accepted `ApplicationSpec` as JSON, empty until a first build; `error` of the last build.
-
-    `generation` counts what was accepted under the name, `spec_generation` is that of `spec`.
-    """
-
-    name: str
-    generation: int
-    spec_generation: int = 0
-    deployed_at: float = 0.0
-    spec: str = ""
-    build: e.BuildRequest | None = None
-    error: str = ""
-    deleting: bool = False
 
 
 class DeploymentRow(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -95,6 +80,8 @@ class World:
         self.is_closing = False
         self.has_ended = False
         self.populated = False
+        self.declared: dict[str, Any] = {}
+        """What the last config file says of the instance as a whole, such as `target_capacity`."""
         self.building: dict[str, int] = {}
         """Application name -> generation whose builder runs now."""
         self._seed = seed
@@ -124,6 +111,9 @@ class World:
             for target in (deployment.target, deployment.row.stable):
                 if target is not None:
                     used |= target.blobs
+        for row in self.applications.values():
+            if row.code_spec and not row.deleting:  # another config may be laid over it
+                used |= ApplicationSpec.from_json(row.code_spec.encode()).blobs
         return used
 
     def deployments_of(self, app: str) -> list[str]:
@@ -133,20 +123,22 @@ class World:
 
     def load(self, rows: Iterable[tuple[str, str, bytes]]) -> None:
         """Fills an empty world from stored rows: (table, key, value)."""
-        targets: dict[str, Target] = {}
         stored: dict[str, DeploymentRow] = {}
         for table, key, value in rows:
             if table == APPLICATIONS:
-                app = msgspec.json.decode(value, type=ApplicationRow)
-                self.applications[key] = app
-                if app.spec and not app.deleting:
-                    targets |= targets_of(ApplicationSpec.from_json(app.spec.encode()))
+                self.applications[key] = msgspec.json.decode(value, type=ApplicationRow)
             elif table == DEPLOYMENTS:
                 stored[key] = msgspec.json.decode(value, type=DeploymentRow)
             elif table == INSTANCES:
                 self._add(Instance(msgspec.json.decode(value, type=InstanceRow)))
             elif (table, key) == (META, _CLOSING_ROW):
                 self.is_closing = msgspec.json.decode(value) == self._life
+            elif (table, key) == (META, DECLARED_ROW):
+                self.declared = msgspec.json.decode(msgspec.json.decode(value, type=str))
+        targets: dict[str, Target] = {}
+        for app in self.applications.values():
+            if app.spec and not app.deleting:
+                targets |= current_targets(self, app)
         for key in [*targets, *(key for key in stored if key not in targets)]:
             self.deployments[key] = Deployment(stored.get(key, DeploymentRow(key)), targets.get(key))
             self._catch_up(key)
@@ -173,6 +165,11 @@ class World:
     def drop_application(self, name: str) -> None:
         del self.applications[name]
         self._note(APPLICATIONS, name, None)
+
+    def declare(self, text: str) -> None:
+        """Notes what a config file says of the whole instance (JSON)."""
+        self.declared = msgspec.json.decode(text)
+        self._note(META, DECLARED_ROW, text)
 
     def put_deployment(self, row: DeploymentRow) -> None:
         self.deployments[row.key].row = row
@@ -244,7 +241,7 @@ class World:
     def _on_shutdown(self, event: e.ShutdownRequested, now: float) -> set[str]:
         self.is_closing = True
         self._note(META, _CLOSING_ROW, self._life)
-        return _delete(self, e.DeleteRequested(tuple(self.applications)), now) | {SYSTEM_KEY}
+        return applications.delete(self, e.DeleteRequested(tuple(self.applications)), now) | {SYSTEM_KEY}
 
     def _on_proxy_wanted(self, event: e.ProxyWanted, now: float) -> set[str]:
         if event.key not in self.deployments:
@@ -274,91 +271,8 @@ class World:
         return [ref for ref, instance in self.instances.items() if instance.state in GOING]
 
 
-# ---- applications: who is deployed, built and deleted ----------------------------------------------------------------
-
-
-def accepted_row(world: World, event: e.Deployed | e.ImportRequested | e.Built) -> ApplicationRow:
-    """The row that `event` gives its application; whoever accepts it makes the row durable before the event happens."""
-    old = world.applications.get(event.name)
-    generation = 1 if old is None else old.generation + 1
-    if isinstance(event, e.Deployed):
-        return ApplicationRow(event.name, generation, generation, event.at, spec=event.spec)
-    if isinstance(event, e.ImportRequested):
-        kept = old if old is not None and not old.deleting else ApplicationRow(event.name, 0)
-        return msgspec.structs.replace(
-            kept, generation=generation, deployed_at=event.at, build=event.request, error=""
-        )
-    if old is None:
-        raise KeyError(event.name)
-    return msgspec.structs.replace(
-        old, spec=event.spec, spec_generation=event.generation, build=None, error=""
-    )
-
-
-def _deployed(world: World, event: e.Deployed, now: float) -> set[str]:
-    row = accepted_row(world, event)
-    world.put_application(row)
-    return _take_over(world, row)
-
-
-def _take_over(world: World, row: ApplicationRow) -> set[str]:
-    targets = targets_of(ApplicationSpec.from_json(row.spec.encode()))
-    return world.set_targets(row.name, row.spec_generation, targets)
-
-
-def _import_requested(world: World, event: e.ImportRequested, now: float) -> set[str]:
-    world.put_application(accepted_row(world, event))
-    return {event.name}
-
-
-def _build_begun(world: World, event: e.BuildBegun, now: float) -> set[str]:
-    world.building[event.name] = event.generation
-    return set()
-
-
-def _built(world: World, event: e.Built, now: float) -> set[str]:
-    row = world.applications.get(event.name)
-    if row is None or row.deleting or row.generation != event.generation:
-        return set()
-    world.building.pop(event.name, None)
-    row = accepted_row(world, event)
-    world.put_application(row)
-    return _take_over(world, row)
-
-
-def _build_failed(world: World, event: e.BuildFailed, now: float) -> set[str]:
-    row = world.applications.get(event.name)
-    if row is None or row.generation != event.generation:
-        return set()
-    world.building.pop(event.name, None)
-    world.put_application(msgspec.structs.replace(row, build=None, error=event.error))
-    return {event.name}
-
-
-def _delete(world: World, event: e.DeleteRequested, now: float) -> set[str]:
-    dirty: set[str] = set()
-    for name in event.names:
-        row = world.applications.get(name)
-        if row is not None and not row.deleting:
-            world.put_application(msgspec.structs.replace(row, deleting=True, build=None))
-            dirty |= world.set_targets(name, row.generation, {})
-    return dirty
-
-
-def _application_gone(world: World, event: e.ApplicationGone, now: float) -> set[str]:
-    world.drop_application(event.name)
-    world.building.pop(event.name, None)
-    return {SYSTEM_KEY}
-
-
 _HANDLERS: dict[type[e.Event], Callable[[World, Any, float], set[str]]] = {
-    e.Deployed: _deployed,
-    e.ImportRequested: _import_requested,
-    e.BuildBegun: _build_begun,
-    e.Built: _built,
-    e.BuildFailed: _build_failed,
-    e.DeleteRequested: _delete,
-    e.ApplicationGone: _application_gone,
+    **applications.HANDLERS,
     e.ShutdownRequested: World._on_shutdown,
     e.ProxyWanted: World._on_proxy_wanted,
     e.SupplyKnown: World._on_supply,

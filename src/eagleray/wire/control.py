@@ -253,6 +253,35 @@ class Accepted(Message):
     """`error` is empty once the deploy is durable; else why it was refused (nothing has changed then)."""
 
     error: str = ""
+    warnings: list[str] = []
+
+
+class ApplyConfig(Message):
+    """Body of `apply_config`: a whole config file as JSON. Replies `Accepted`, before anything of it is true.
+
+    With `name` the JSON is that of one application, and all others are left alone. `sys_path` is where applications
+    without a `working_dir` are imported from; `source` names the file in messages.
+    """
+
+    config: bytes
+    merge: bool = False
+    name: str = ""
+    sys_path: list[str] = []
+    source: str = "the config"
+
+
+class ScaleDeployment(Message):
+    """Body of `scale`. Replies `Accepted`."""
+
+    app: str
+    deployment: str
+    num_replicas: int
+
+
+class JsonReply(Message):
+    """Reply to `details` and `applied_config`."""
+
+    body: bytes
 
 
 class WaitApplications(Message):

@@ -1,0 +1,205 @@
+"""What a config file, or somebody outside, wants of this instance: checked, made durable, then left to become true.
+
+Whoever puts the same config again changes nothing and costs nothing. Whatever is refused has changed nothing.
+`Declarations` is what the control calls and the REST API share; it knows neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from eagleray.base.clock import wall_time_s
+from eagleray.base.errors import ConfigError, NotFoundError, PreconditionError
+from eagleray.controller import intake
+from eagleray.controller.controller import Admission, Controller, Prepare
+from eagleray.reconcile import events as e
+from eagleray.reconcile.applications import ApplicationRow
+from eagleray.reconcile.world import World
+from eagleray.spec.application import ApplicationSpec
+from eagleray.spec.config import Config, HTTPOptionsSchema, gRPCOptionsSchema, read_config
+from eagleray.wire.control import NodeConfig
+
+_TELLING = ("target_capacity", "logging_config")
+"""Keys of a file that concern all its applications."""
+
+
+class Declarations:
+    """One per controller; may be called at any time. What changes something returns once that is durable."""
+
+    def __init__(self, controller: Controller, config: NodeConfig) -> None:
+        self._controller = controller
+        self._config = config
+        self._directory = os.getcwd()
+        """Applications without a `working_dir` are imported from where the instance was started."""
+
+    @property
+    def _world(self) -> World:
+        return self._controller.world
+
+    async def apply(
+        self,
+        config: Mapping[str, Any],
+        merge: bool = False,
+        *,
+        source: str = "the config",
+        sys_path: Iterable[str] = (),
+    ) -> list[str]:
+        """Makes `config` (ServeDeploySchema as it is in the file) what is wanted; returns warnings, one a line.
+
+        Applications of a former config that this one does not name are deleted unless `merge`. ConfigError lists all
+        mistakes of the file; nothing has changed then. NotRunningError while the instance is shutting down.
+        """
+        read = read_config(config, source)
+        await self._controller.admit(self._admit(read, merge, tuple(sys_path) or (self._directory,)))
+        return [*read.warnings, *self._fixed_at_start(read)]
+
+    async def apply_application(
+        self, name: str, config: Mapping[str, Any], *, source: str = "the config"
+    ) -> list[str]:
+        """Makes `config` (one application of a file) that of the application `name`; leaves all others alone."""
+        if not isinstance(config, dict) or config.get("name", name) != name:
+            raise ConfigError(f"name: must be '{name}', as the application is called that is being deployed")
+        return await self.apply({"applications": [{**config, "name": name}]}, merge=True, source=source)
+
+    async def delete(self, names: Iterable[str]) -> None:
+        """Begins to delete applications, however they were deployed; returns when that is durable."""
+        wanted = tuple(names)
+        await self._controller.admit(lambda world: Admission([e.DeleteRequested(wanted)]))
+
+    async def scale(self, app: str, deployment: str, num_replicas: int) -> None:
+        """Sets the number of replicas of a deployment from outside; it stays until the application is deployed anew.
+
+        NotFoundError for an unknown one, PreconditionError when it goes, or when its application's config does not
+        have `external_scaler_enabled`.
+        """
+        await self._controller.admit(lambda world: _admit_scale(world, app, deployment, num_replicas))
+
+    async def shutdown(self) -> None:
+        """Begins to end the instance: applications, then proxies, then everything."""
+        self._controller.post(e.ShutdownRequested())
+
+    def applied_config(self) -> dict[str, dict[str, Any]]:
+        """What the user wrote of each declared application, by name."""
+        return {
+            name: json.loads(row.config)
+            for name, row in self._world.applications.items()
+            if row.config and not row.deleting
+        }
+
+    # ---- checks -----------------------------------------------------------------------------------------------
+
+    def _admit(self, config: Config, merge: bool, sys_path: tuple[str, ...]) -> Prepare:
+        def prepare(world: World) -> Admission:
+            intake.check_open(world)
+            wanted = config.applications
+            former = {
+                name: row for name, row in world.applications.items() if row.config and not row.deleting
+            }
+            others = {name: row for name, row in former.items() if name not in wanted}
+            going = () if merge else tuple(others)
+            prefixes = {one.name: one.route_prefix for one in config.schema.applications}
+            intake.check_prefixes(world, prefixes, going)
+            events: list[e.Event] = []
+            declared = _instance_keys(config.data, world.declared if merge else {})
+            is_new = any(declared.get(key) != world.declared.get(key) for key in _TELLING)
+            if declared != world.declared:
+                events.append(e.InstanceDeclared(_text(declared)))
+            logging = declared.get("logging_config")
+            for name, written in wanted.items():
+                events += _declare(world, name, written, sys_path, logging, is_new)
+            if merge and is_new:
+                for row in others.values():
+                    events += _lay_over(row, row.config, logging)
+            if going:
+                events.append(e.DeleteRequested(going))
+            return Admission(events)
+
+        return prepare
+
+    def _fixed_at_start(self, config: Config) -> list[str]:
+        """Options of proxies that are other than what they have been started with."""
+        warnings = []
+        http = {**self._config.http_options, "host": self._config.http_host, "port": self._config.http_port}
+        for section, running, model in (
+            ("http_options", http, HTTPOptionsSchema),
+            ("grpc_options", self._config.grpc_options, gRPCOptionsSchema),
+        ):
+            written = config.data.get(section) or {}
+            for key, value in written.items():
+                default = model.model_fields[key].get_default(call_default_factory=True)
+                if value != running.get(key, default):
+                    warnings.append(
+                        f"{section}.{key}: is fixed when the instance starts, where it is "
+                        f"{running.get(key, default)!r}; {value!r} has no effect until the next start"
+                    )
+        return warnings
+
+
+def _declare(
+    world: World,
+    name: str,
+    written: Mapping[str, Any],
+    sys_path: tuple[str, ...],
+    logging: Any,
+    is_new: bool,
+) -> list[e.Event]:
+    """What has to happen so that the application becomes what is written; nothing, when it is that already."""
+    environment = written.get("runtime_env") or {}
+    if environment.get("working_dir"):
+        sys_path = (str(environment["working_dir"]),)
+    code = {key: written.get(key) for key in ("import_path", "args", "runtime_env", "autoscaling_policy")}
+    digest = hashlib.sha256(_text([code, sys_path]).encode()).hexdigest()[:16]
+    text = _text(written)
+    row = world.applications.get(name)
+    if row is not None and not row.deleting and row.config and row.code_digest == digest:
+        if row.config == text and not is_new and (row.build is not None or row.code_spec):
+            return []
+        if row.build is not None:
+            return [e.Declared(name, text, wall_time_s())]
+        if row.code_spec:
+            return _lay_over(row, text, logging)
+    request = e.BuildRequest(
+        import_path=written["import_path"],
+        args=_text(written.get("args") or {}),
+        route_prefix=written.get("route_prefix", "/"),
+        sys_path=sys_path,
+        runtime_env=_text(environment) if environment else "",
+    )
+    return [e.ImportRequested(name, request, wall_time_s(), config=text, code_digest=digest)]
+
+
+def _lay_over(row: ApplicationRow, config: str, logging: Any) -> list[e.Event]:
+    if not row.code_spec:  # a builder is at work, or has failed
+        return []
+    spec, error = intake.lay_over(ApplicationSpec.from_json(row.code_spec.encode()), config, logging)
+    return [e.Declared(row.name, config, wall_time_s(), spec, error)]
+
+
+def _admit_scale(world: World, app: str, deployment: str, num_replicas: int) -> Admission:
+    row = world.applications.get(app)
+    found = world.deployments.get(f"{app}#{deployment}")
+    if row is None or found is None:
+        raise NotFoundError("Application or Deployment not found")
+    if row.deleting or found.target is None:
+        raise PreconditionError("Deployment is deleted")
+    if not row.config or not json.loads(row.config).get("external_scaler_enabled"):
+        raise PreconditionError(
+            f"Application '{app}' does not take its number of replicas from outside: set "
+            f"external_scaler_enabled: true in its config."
+        )
+    if row.scaled.get(deployment) == num_replicas:
+        return Admission([])
+    return Admission([e.Scaled(app, deployment, num_replicas)])
+
+
+def _instance_keys(data: Mapping[str, Any], former: Mapping[str, Any]) -> dict[str, Any]:
+    return {**former, **{key: value for key, value in data.items() if key != "applications"}}
+
+
+def _text(value: Any) -> str:
+    """JSON that is equal for equal values."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,129 @@
+"""Mistakes in a config file as a person wants them told: the place, what must be there, what is, what was meant.
+
+Turns pydantic's reports into lines whose paths exist in the file, and finds keys that nobody knows. Knows nothing of
+what the keys mean.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+Path = tuple[str | int, ...]
+"""Keys and indices from the top of the file."""
+
+_MAX_SHOWN = 60
+"""Characters of a wrong value that a message repeats."""
+
+_ANY = "*"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake; `is_error` is False for what is merely warned about."""
+
+    path: Path
+    text: str
+    is_error: bool = True
+
+
+def show(path: Path) -> str:
+    """`applications[0].deployments[1].num_replicas`."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like `name`; "" when none is."""
+    close = difflib.get_close_matches(name, list(known), 1, cutoff=0.7)
+    return close[0] if close else ""
+
+
+def list_unknown_keys(data: Any, known: Mapping[Path, list[str]], strict: frozenset[Path]) -> list[Problem]:
+    """Every key that its place does not know. In `known` and `strict`, `*` stands for any index of a list."""
+    problems = []
+    for path, pattern, mapping in _mappings(data, (), ()):
+        names = known.get(pattern)
+        if names is None:
+            continue
+        for key in mapping:
+            if key in names:
+                continue
+            meant = nearest(str(key), [name for name in names if name not in mapping])
+            hint = f"did you mean '{meant}'?" if meant else f"known are {', '.join(sorted(names))}"
+            is_error = pattern in strict
+            effect = "" if is_error else " and is ignored"
+            problems.append(Problem((*path, str(key)), f"this key is unknown{effect}; {hint}", is_error))
+    return problems
+
+
+def without(data: Any, paths: Iterable[Path]) -> Any:
+    """A copy of `data` that lacks the keys at `paths`."""
+    dropped = set(paths)
+
+    def copy(value: Any, path: Path) -> Any:
+        if isinstance(value, dict):
+            return {
+                key: copy(item, (*path, str(key)))
+                for key, item in value.items()
+                if (*path, str(key)) not in dropped
+            }
+        if isinstance(value, list):
+            return [copy(item, (*path, index)) for index, item in enumerate(value)]
+        return value
+
+    return copy(data, ())
+
+
+def read_problems(error: ValidationError, data: Any, unknown: Iterable[Problem]) -> list[Problem]:
+    """Pydantic's reports with paths that exist in `data`; a missing key may have been misspelt as an `unknown` one."""
+    problems = []
+    for one in error.errors(include_url=False, include_context=False):
+        path = _existing(one["loc"], data)
+        if one["type"] == "missing":
+            name = str(one["loc"][-1])
+            beside = [str(other.path[-1]) for other in unknown if other.path[:-1] == path]
+            meant = nearest(name, beside)
+            hint = f"; is '{meant}' meant to be it?" if meant else ""
+            problems.append(Problem((*path, name), f"is required{hint}"))
+            continue
+        text = one["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        given = "" if isinstance(one["input"], dict) or "got" in text else f", got {_brief(one['input'])}"
+        problems.append(Problem(path, f"{text.rstrip('.')}{given}"))
+    if not problems:
+        return problems
+    # A report on the whole file repeats what the reports on its parts say.
+    return [one for one in problems if one.path] or problems
+
+
+def _existing(loc: Iterable[str | int], data: Any) -> Path:
+    """As much of `loc` as leads somewhere; the rest are names of pydantic's own (members of unions, validators)."""
+    path: list[str | int] = []
+    value: Any = data
+    for step in loc:
+        is_index = isinstance(value, list) and isinstance(step, int) and step < len(value)
+        if is_index or (isinstance(value, dict) and step in value):
+            value = value[step]
+            path.append(step)
+    return tuple(path)
+
+
+def _mappings(data: Any, path: Path, pattern: Path) -> Iterator[tuple[Path, Path, dict[Any, Any]]]:
+    if isinstance(data, dict):
+        yield path, pattern, data
+        for key, value in data.items():
+            yield from _mappings(value, (*path, str(key)), (*pattern, str(key)))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from _mappings(value, (*path, index), (*pattern, _ANY))
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
