@@ -19,6 +19,8 @@ from eagleray.base.tasks import Tasks
 from eagleray.controller import intake
 from eagleray.controller.builder import Builder
 from eagleray.controller.controller import VERSION_ROW, Controller
+from eagleray.controller.declared import Declarations
+from eagleray.controller.details import Details
 from eagleray.controller.effects import Effects
 from eagleray.controller.launch import Launcher
 from eagleray.controller.observer import Observer
@@ -107,7 +109,9 @@ class _Assembly:
             world, engine, self._observer, launcher, self._builder, controller.post, controller.end
         )
         controller.perform = self._effects.perform
-        self._service = Service(controller, publisher, config)
+        details = Details(world, config, launcher.log_path, self._effects.docs_paths.get)
+        self._declarations = Declarations(controller, config, details)
+        self._service = Service(controller, publisher, config, self._declarations)
         self._methods = ControlMethods(self._service.methods, name="controller")
         self._server = Server(self._methods.dispatch)
         self._orphans: list[str] = []

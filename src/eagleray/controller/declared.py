@@ -16,6 +16,7 @@ from eagleray.base.clock import wall_time_s
 from eagleray.base.errors import ConfigError, NotFoundError, PreconditionError
 from eagleray.controller import intake
 from eagleray.controller.controller import Admission, Controller, Prepare
+from eagleray.controller.details import Details
 from eagleray.reconcile import events as e
 from eagleray.reconcile.applications import ApplicationRow
 from eagleray.reconcile.world import World
@@ -30,8 +31,9 @@ _TELLING = ("target_capacity", "logging_config")
 class Declarations:
     """One per controller; may be called at any time. What changes something returns once that is durable."""
 
-    def __init__(self, controller: Controller, config: NodeConfig) -> None:
+    def __init__(self, controller: Controller, config: NodeConfig, details: Details) -> None:
         self._controller = controller
+        self._details = details
         self._config = config
         self._directory = os.getcwd()
         """Applications without a `working_dir` are imported from where the instance was started."""
@@ -89,6 +91,10 @@ class Declarations:
             for name, row in self._world.applications.items()
             if row.config and not row.deleting
         }
+
+    def details(self, api_type: str | None = None) -> dict[str, Any]:
+        """`ServeInstanceDetails` as JSON types; see `Details.read`."""
+        return self._details.read(api_type)
 
     # ---- checks -----------------------------------------------------------------------------------------------
 

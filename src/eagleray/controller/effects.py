@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from eagleray.base.clock import wall_time_s
 from eagleray.base.errors import EaglerayError
 from eagleray.base.tasks import Tasks
 from eagleray.controller.builder import Builder
@@ -48,6 +49,8 @@ class Effects:
         self._builder = builder
         self._post = post
         self._end = end
+        self.docs_paths: dict[str, str] = {}
+        """Deployment key -> where its ASGI app has its documentation, as its last replica has said."""
         self._tasks = Tasks("effects")
 
     def perform(self, command: c.Command) -> None:
@@ -100,7 +103,7 @@ class Effects:
                 logger.exception("%s could not be started", ref)
                 self._post(Happened(ref, Trigger.REJECTED, f"{type(error).__name__}: {error}"))
                 return
-            self._post(Born(ref, started.pid, started.http_address))
+            self._post(Born(ref, started.pid, started.http_address, wall_time_s()))
             error_text = await self._greet(ref)
             if error_text:
                 await asyncio.wait({exited}, timeout=_EXIT_NOTICE_S)
@@ -118,9 +121,15 @@ class Effects:
             logger.error("%s failed to start:\n%s", ref, ready.error)
             self._post(Happened(ref, Trigger.FAILED, ready.error))
         else:
+            self._note_docs(ref, ready.docs_path)
             self._post(Happened(ref, Trigger.READY))
             self._observer.announce(ref)
         return ""
+
+    def _note_docs(self, ref: str, path: str | None) -> None:
+        instance = self._world.instances.get(ref)
+        if instance is not None and path is not None:
+            self.docs_paths[instance.row.owner] = path
 
     async def _greet_adopted(self, ref: str) -> None:
         try:

@@ -48,8 +48,14 @@ _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 class Service:
     """Handlers get the body and the call; `rpc.control.ControlMethods` runs them as tasks."""
 
-    def __init__(self, controller: Controller, publisher: Publisher, config: NodeConfig) -> None:
-        self.declarations = Declarations(controller, config)
+    def __init__(
+        self,
+        controller: Controller,
+        publisher: Publisher,
+        config: NodeConfig,
+        declarations: Declarations,
+    ) -> None:
+        self._declarations = declarations
         self._controller = controller
         self._publisher = publisher
         self._config = config
@@ -63,6 +69,7 @@ class Service:
             "deploy_import": self._deploy_import,
             "apply_config": self._apply_config,
             "applied_config": self._applied_config,
+            "details": self._details,
             "scale": self._scale,
             "wait": self._wait,
             "delete": self._delete,
@@ -104,11 +111,11 @@ class Service:
         try:
             data = msgspec.json.decode(message.config)
             if message.name:
-                warnings = await self.declarations.apply_application(
+                warnings = await self._declarations.apply_application(
                     message.name, data, source=message.source
                 )
             else:
-                warnings = await self.declarations.apply(
+                warnings = await self._declarations.apply(
                     data, message.merge, source=message.source, sys_path=message.sys_path
                 )
         except msgspec.DecodeError as error:
@@ -118,12 +125,15 @@ class Service:
         return Accepted(warnings=warnings)
 
     async def _applied_config(self, body: bytes, incoming: Incoming) -> Message:
-        return JsonReply(body=msgspec.json.encode(self.declarations.applied_config()))
+        return JsonReply(body=msgspec.json.encode(self._declarations.applied_config()))
+
+    async def _details(self, body: bytes, incoming: Incoming) -> Message:
+        return JsonReply(body=msgspec.json.encode(self._declarations.details()))
 
     async def _scale(self, body: bytes, incoming: Incoming) -> Message:
         message = decode(body, ScaleDeployment)
         try:
-            await self.declarations.scale(message.app, message.deployment, message.num_replicas)
+            await self._declarations.scale(message.app, message.deployment, message.num_replicas)
         except EaglerayError as error:
             return Accepted(error=str(error))
         return Accepted()

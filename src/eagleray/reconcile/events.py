@@ -129,11 +129,12 @@ class Happened(Event, frozen=True):
 
 
 class Born(Event, frozen=True):
-    """The engine has started the process."""
+    """The engine has started the process; `at` is wall time, for people."""
 
     ref: str
     pid: int
     http_address: tuple[str, int] | None = None
+    at: float = 0.0
 
 
 class HealthChecked(Event, frozen=True):

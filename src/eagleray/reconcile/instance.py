@@ -140,6 +140,8 @@ class InstanceRow(msgspec.Struct, frozen=True, omit_defaults=True):
     graceful_shutdown_timeout_s: float = 20.0
     pid: int = 0
     http_address: tuple[str, int] | None = None
+    started_at: float = 0.0
+    """Wall time, for people."""
 
 
 class Instance:

@@ -65,7 +65,9 @@ def born(world: World, event: e.Born, now: float) -> set[str]:
     if instance is None:
         return set()
     instance.is_born = True
-    instance.row = msgspec.structs.replace(instance.row, pid=event.pid, http_address=event.http_address)
+    instance.row = msgspec.structs.replace(
+        instance.row, pid=event.pid, http_address=event.http_address, started_at=event.at
+    )
     world.put_instance(instance)
     if instance.state is InstanceState.KILLING:
         instance.ordered = None  # the signal may have come before the process

@@ -46,7 +46,7 @@ _UNDER_WAY = {Goal.UPDATE: _S.UPDATING, Goal.UPSCALE: _S.UPSCALING, Goal.DOWNSCA
 def serve_status(world: World) -> ServeStatus:
     return ServeStatus(
         proxies={
-            instance.row.unique_id: _proxy_status(instance.state)
+            instance.row.unique_id: proxy_status(instance.state)
             for key in PROXY_KEYS
             for instance in world.instances_of(key)
         },
@@ -87,9 +87,7 @@ def application_status(
 
 def deployment_overview(world: World, key: str) -> DeploymentStatusOverview:
     deployment = world.deployments[key]
-    counts = Counter(
-        _REPLICA_STATES.get(instance.state, ReplicaState.STOPPING) for instance in world.instances_of(key)
-    )
+    counts = Counter(replica_state(instance.state) for instance in world.instances_of(key))
     status, trigger = _deployment_status(world, deployment)
     return DeploymentStatusOverview(status, trigger, dict(counts), _message(world, deployment))
 
@@ -138,7 +136,13 @@ def _message(world: World, deployment: Deployment) -> str:
     return f"{waiting} {told}" if told else waiting
 
 
-def _proxy_status(state: InstanceState) -> ProxyStatus:
+def replica_state(state: InstanceState) -> ReplicaState:
+    """What users are told of a replica in this state."""
+    return _REPLICA_STATES.get(state, ReplicaState.STOPPING)
+
+
+def proxy_status(state: InstanceState) -> ProxyStatus:
+    """What users are told of a proxy in this state."""
     if state is InstanceState.STARTING:
         return ProxyStatus.STARTING
     if state in COUNTED:

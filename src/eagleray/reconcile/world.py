@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -26,6 +27,9 @@ SYSTEM_KEY = "#"
 
 DEPLOYMENTS, INSTANCES = "deployments", "instances"
 """Names of the other tables of rows."""
+
+RECENTLY_DEAD = 10
+"""Instances of a deployment that are remembered after their end, as in Ray Serve."""
 
 _CLOSING_ROW = "closing"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -76,6 +80,8 @@ class World:
         self.instances: dict[str, Instance] = {}
         self.owned: dict[str, dict[str, Instance]] = {}
         """Deployment key -> its instances by ref."""
+        self.dead: dict[str, deque[Instance]] = {}
+        """Deployment key -> the instances that have gone last, for people; forgotten with the controller."""
         self.supply = Supply()
         self.is_closing = False
         self.has_ended = False
@@ -182,6 +188,7 @@ class World:
             self.instances.pop(row.ref, None)
             self.owned.get(row.owner, {}).pop(row.ref, None)
             self._note(INSTANCES, row.ref, None)
+            self.dead.setdefault(row.owner, deque(maxlen=RECENTLY_DEAD)).append(instance)
         else:
             self._note(INSTANCES, row.ref, row)
 
@@ -234,6 +241,7 @@ class World:
 
     def _on_deployment_gone(self, event: e.DeploymentGone, now: float) -> set[str]:
         del self.deployments[event.key]
+        self.dead.pop(event.key, None)
         self._note(DEPLOYMENTS, event.key, None)
         app = event.key.partition("#")[0]
         return {app or SYSTEM_KEY, *self.deployments_of(app)}

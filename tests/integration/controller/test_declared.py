@@ -11,6 +11,14 @@ from tests.decided import application
 from tests.fake_engine import FakeChild
 from tests.integration.controller.test_controller import Running, directory, drive
 
+from eagleray.spec.details import (
+    ApplicationDetails,
+    DeploymentDetails,
+    ProxyDetails,
+    ReplicaDetails,
+    ServeActorDetails,
+    ServeInstanceDetails,
+)
 from eagleray.wire.control import (
     Accepted,
     ApplyConfig,
@@ -284,5 +292,44 @@ def test_a_script_takes_an_application_over_and_gives_it_back(directory: Path) -
         assert status.applications["a"].status == "RUNNING", "it is the script's now"
         await declared.serve(app("a"), app("b"))
         assert set(await declared.applied()) == {"a", "b"}
+
+    scene(directory, scenario)
+
+
+def test_details_have_every_key(directory: Path) -> None:
+    async def scenario(declared: Declared) -> None:
+        declared.code["a"] = {"model": {"children": ["other"], "max_ongoing_requests": 3}, "other": {}}
+        await declared.serve(app("a", deployments=[{"name": "other", "num_replicas": 2}]), target_capacity=50)
+        assert await declared.running.deploy(application("script", "/script")) == ""
+        assert (await declared.running.wait("script"))[-1].outcome == "running"
+        reply = await declared.running.ask("details", Empty(), JsonReply)
+        details = json.loads(reply.body)
+        assert set(details) == set(ServeInstanceDetails.model_fields)
+        assert set(details["controller_info"]) == set(ServeActorDetails.model_fields)
+        (proxy,) = details["proxies"].values()
+        assert set(proxy) == set(ProxyDetails.model_fields) and proxy["status"] == "HEALTHY"
+        found = details["applications"]["a"]
+        assert set(found) == set(ApplicationDetails.model_fields)
+        assert (found["source"], found["status"], found["route_prefix"]) == ("declarative", "RUNNING", "/a")
+        assert found["deployed_app_config"]["deployments"] == [{"name": "other", "num_replicas": 2}]
+        other = found["deployments"]["other"]
+        assert set(other) == set(DeploymentDetails.model_fields)
+        assert (other["deployment_config"]["num_replicas"], other["target_num_replicas"]) == (2, 1)
+        (replica,) = other["replicas"]
+        assert set(replica) == set(ReplicaDetails.model_fields)
+        assert replica["state"] == "RUNNING" and replica["pid"] and replica["start_time_s"]
+        nodes = found["deployment_topology"]["nodes"]
+        assert nodes["model"]["is_ingress"] and not nodes["other"]["is_ingress"]
+        assert nodes["model"]["outbound_deployments"] == [{"name": "other", "app_name": "a"}]
+        script = details["applications"]["script"]
+        assert (script["source"], script["deployed_app_config"]) == ("imperative", None)
+        assert details["target_groups"][0]["targets"][0]["port"] == 8123
+        assert ServeInstanceDetails.model_validate(details).target_capacity == 50
+        declared.engine.end(replica["actor_id"], -9)
+        await declared.engine.until(lambda: replica["actor_id"] not in declared.refs())
+        await declared.running.wait("a")
+        reply = await declared.running.ask("details", Empty(), JsonReply)
+        other = json.loads(reply.body)["applications"]["a"]["deployments"]["other"]
+        assert [one["replica_id"] for one in other["recent_dead_replicas"]] == [replica["replica_id"]]
 
     scene(directory, scenario)
