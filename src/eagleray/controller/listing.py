@@ -26,7 +26,7 @@ def routing_table(world: World, version: int, runtime_dir: str) -> RoutingTable:
         if key in PROXY_KEYS or target is None:
             continue
         app = key.partition("#")[0]
-        entry = _entry(world, key, deployment, target, runtime_dir)
+        entry = _entry(world, key, deployment, deployment.goal or target, runtime_dir)
         if deployment.target is not None or entry.replicas:
             deployments[key] = entry
         if deployment.target is not None and target.ingress:

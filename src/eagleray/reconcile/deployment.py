@@ -1,7 +1,8 @@
 """Brings the instances of one deployment to its target: start what is missing, replace, reconfigure, drain, check.
 
-New replicas come first, and old ones go as new ones are up, so that capacity never falls below the target; only when
-resources leave no room for a new one does an old one go first. An update that was given up keeps the old ones.
+New replicas come first, a batch at a time, and old ones go as new ones are up, so that capacity never falls below the
+target; only when resources leave no room for a new one does an old one go first. An update that was given up keeps the
+old ones, or is taken back. A replica that has expired is replaced like one of an old version.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 from eagleray.reconcile import commands as c
 from eagleray.reconcile import events as e
 from eagleray.reconcile.commands import Plan
-from eagleray.reconcile.instance import COUNTED, LISTED, Instance, InstanceRow, InstanceState, Trigger
+from eagleray.reconcile.instance import COUNTED, GOING, LISTED, Instance, InstanceRow, InstanceState, Trigger
 from eagleray.reconcile.lifecycle import retry_at
 from eagleray.reconcile.placement import Allocation, Shortage, place
+from eagleray.reconcile.recycling import ages_out_at
 from eagleray.reconcile.target import Target
 from eagleray.reconcile.world import Deployment, World
 
@@ -64,6 +66,19 @@ def _order(plan: Plan, instance: Instance, deployment: Deployment | None, now: f
             plan.commands.append(c.CheckHealth(ref, target.health_check_timeout_s))
         elif target is not None:
             plan.wake(instance.check_at)
+    if state in LISTED and not instance.row.expired and deployment is not None:
+        _order_successor(plan, instance, deployment.target_of(instance.row.version), now)
+
+
+def _order_successor(plan: Plan, instance: Instance, target: Target | None, now: float) -> None:
+    """Notices that a replica has grown too old."""
+    ends_at = ages_out_at(instance.row, target) if target is not None else None
+    if target is None or ends_at is None:
+        return
+    if now >= ends_at:
+        plan.events.append(e.Expired(instance.row.ref, f"it is older than {target.max_replica_age_s} s"))
+    else:
+        plan.wake(ends_at)
 
 
 def _order_state(plan: Plan, instance: Instance, deployment: Deployment | None) -> None:
@@ -122,46 +137,82 @@ def _reach(world: World, key: str) -> set[str]:
 def _converge(
     plan: Plan, world: World, deployment: Deployment, target: Target, instances: list[Instance], now: float
 ) -> None:
+    goal = deployment.goal
+    if goal is not None and goal is not target:
+        _steer(plan, world, deployment, goal, instances, now)
+    elif deployment.row.rollout.halted:
+        _hold(plan, world, deployment, instances, now)
+    elif _steer(plan, world, deployment, target, instances, now):
+        rollout = deployment.row.rollout
+        if not rollout.reached or rollout.problem or deployment.row.stable != target:
+            plan.events.append(e.Reached(target.key))
+
+
+def _steer(
+    plan: Plan, world: World, deployment: Deployment, goal: Target, instances: list[Instance], now: float
+) -> bool:
+    """The next step towards `goal`; says whether it has been reached."""
     counted = [one for one in instances if one.state in COUNTED]
-    current = [one for one in counted if one.row.version == target.version]
-    old = [one for one in counted if one.row.version != target.version]
-    up = [one for one in current if one.is_listed]
-    if deployment.row.rollout.halted:
-        _hold(plan, world, deployment, current, old, now)
-        return
+    current = [one for one in counted if one.row.version == goal.version and not one.row.expired]
+    old = [one for one in counted if one not in current]
     _retire(plan, [one for one in old if one.state is _S.STARTING], "superseded")
     old = [one for one in old if one.is_listed]
-    surplus = len(current) - target.num_replicas
+    surplus = len(current) - goal.num_replicas
     if surplus > 0:
         _retire(plan, _least_needed(current)[:surplus])
-        return
-    if surplus < 0:
-        _start(plan, world, deployment, target, -surplus, current, old, now)
-    spare = len(old) + len(up) - target.num_replicas
-    if spare > 0:
-        _retire(plan, _least_needed(old)[:spare], "superseded")
-    _reconfigure(plan, target, current)
-    has_converged = (
-        len(current) == target.num_replicas
+        return False
+    _replace(plan, world, deployment, goal, instances, current, old, now)
+    _reconfigure(plan, goal, current)
+    return (
+        surplus == 0
         and not old
-        and all(one.state is _S.RUNNING and one.row.config == target.config for one in current)
+        and all(one.state is _S.RUNNING and one.row.config == goal.config for one in current)
     )
-    rollout = deployment.row.rollout
-    if has_converged and (not rollout.reached or rollout.problem or deployment.row.stable != target):
-        plan.events.append(e.Reached(target.key))
 
 
-def _hold(
-    plan: Plan, world: World, deployment: Deployment, current: list[Instance], old: list[Instance], now: float
+def _replace(
+    plan: Plan,
+    world: World,
+    deployment: Deployment,
+    goal: Target,
+    instances: list[Instance],
+    current: list[Instance],
+    old: list[Instance],
+    now: float,
 ) -> None:
+    """Starts what `current` lacks, as far as there is room beside `old`, of which goes what is not needed any more."""
+    missing = min(goal.num_replicas - len(current), _room(goal, instances, current, old))
+    if missing > 0:
+        _start(plan, world, deployment, goal, missing, current, old, now)
+    spare = len(old) + sum(one.is_listed for one in current) - goal.num_replicas
+    if spare > 0:
+        going = _least_needed(old)[:spare]
+        for one in going:
+            _retire(plan, [one], one.row.expired or "superseded")
+
+
+def _room(goal: Target, instances: list[Instance], current: list[Instance], old: list[Instance]) -> int:
+    """How many may start now: what is missing at all, and of successors one batch, within the surge."""
+    above = len(current) + len(old) - goal.num_replicas
+    in_transition = sum(one.state is _S.STARTING for one in current) + sum(
+        one.state in GOING and (one.row.version != goal.version or bool(one.row.expired)) for one in instances
+    )
+    successors = min(goal.batch - in_transition, goal.surge - max(above, 0))
+    return max(-above, 0) + max(successors, 0)
+
+
+def _hold(plan: Plan, world: World, deployment: Deployment, instances: list[Instance], now: float) -> None:
     """The update was given up: its version is not started again, and the last good target keeps the strength."""
     stable, target = deployment.row.stable, deployment.target
+    kept = [one for one in instances if one.state in COUNTED]
     if stable is None or target is None or stable.version != target.version:
-        _retire(plan, [one for one in current if one.state is _S.STARTING], "the update was given up")
-        current = [one for one in current if one.is_listed]
-    missing = stable.num_replicas - len(current) - len(old) if stable is not None else 0
-    if stable is not None and missing > 0:
-        _start(plan, world, deployment, stable, missing, current + old, [], now)
+        failing = [one for one in kept if target is not None and one.row.version == target.version]
+        _retire(plan, [one for one in failing if one.state is _S.STARTING], "the update was given up")
+        kept = [one for one in kept if one.is_listed or one not in failing]
+    if stable is not None:
+        fit = [one for one in kept if not one.row.expired]
+        worn = [one for one in kept if one.row.expired and one.is_listed]
+        _replace(plan, world, deployment, stable, instances, fit, worn, now)
 
 
 def _start(
@@ -224,8 +275,7 @@ def _make_room(plan: Plan, world: World, target: Target, old: list[Instance]) ->
 
 def _reconfigure(plan: Plan, target: Target, current: list[Instance]) -> None:
     """Tells replicas the new configuration, a batch at a time, because each is busy while it takes it in."""
-    batch = max(int(target.rolling_update_percentage * target.num_replicas), 1)
-    room = batch - sum(one.state is _S.UPDATING for one in current)
+    room = target.batch - sum(one.state is _S.UPDATING for one in current)
     stale = [one for one in current if one.state is _S.RUNNING and one.row.config != target.config]
     for one in stale[: max(room, 0)]:
         plan.events.append(e.ReconfigureDecided(one.row.ref, target.config))

@@ -138,10 +138,18 @@ class Born(Event, frozen=True):
 
 
 class HealthChecked(Event, frozen=True):
-    """`error` is empty, or why the check failed (time-outs among it)."""
+    """`error` is empty, or why the check failed (time-outs among it). `rss_bytes` of its process, 0: not measured."""
 
     ref: str
     error: str = ""
+    rss_bytes: int = 0
+
+
+class Expired(Event, frozen=True):
+    """The replica has served its time: it serves on until a fresh one has taken its place. `reason` is for people."""
+
+    ref: str
+    reason: str
 
 
 class Adopted(Event, frozen=True):

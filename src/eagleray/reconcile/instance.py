@@ -139,6 +139,10 @@ class InstanceRow(msgspec.Struct, frozen=True, omit_defaults=True):
     children: tuple[str, ...] = ()
     graceful_shutdown_timeout_s: float = 20.0
     pid: int = 0
+    up_at: float = 0.0
+    """Monotonic seconds of this boot, which no process outlives; 0.0: it has not been up yet."""
+    expired: str = ""
+    """Why it is to be replaced; it serves until its successor is up."""
     http_address: tuple[str, int] | None = None
     started_at: float = 0.0
     """Wall time, for people."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from eagleray.reconcile import events as e
+from eagleray.reconcile import recycling
 from eagleray.reconcile.instance import LISTED, Instance, InstanceState, Trigger
 from eagleray.reconcile.rollout import (
     STABLE_S,
@@ -74,6 +75,20 @@ def born(world: World, event: e.Born, now: float) -> set[str]:
     return {instance.row.owner}
 
 
+def expired(world: World, event: e.Expired, now: float) -> set[str]:
+    instance = world.instances.get(event.ref)
+    if instance is None or instance.state not in LISTED or instance.row.kind != "replica":
+        return set()
+    _expire(world, instance, event.reason)
+    return {instance.row.owner}
+
+
+def _expire(world: World, instance: Instance, reason: str) -> None:
+    if reason and not instance.row.expired:
+        instance.row = msgspec.structs.replace(instance.row, expired=reason)
+        world.put_instance(instance)
+
+
 def check_begun(world: World, event: e.CheckBegun, now: float) -> set[str]:
     world.instances[event.ref].checking = True
     return set()
@@ -88,6 +103,7 @@ def health_checked(world: World, event: e.HealthChecked, now: float) -> set[str]
     instance.check_at = _next_check(instance, deployment, now)
     if not event.error:
         instance.misses = 0
+        _expire(world, instance, recycling.outgrown(event.rss_bytes, _limits(instance, deployment)))
         return {instance.row.owner}
     instance.misses += 1
     if instance.misses >= HEALTH_MISSES:
@@ -138,6 +154,8 @@ def _came_up(world: World, instance: Instance, deployment: Deployment | None, no
         return
     instance.misses = 0
     instance.up_since = now
+    if not instance.row.up_at:
+        instance.row = msgspec.structs.replace(instance.row, up_at=now)
     instance.check_at = _next_check(instance, deployment, now)
     target = _target_of(instance, deployment)
     if deployment is not None and target is not None:
@@ -160,6 +178,11 @@ def _crashed(
 
 def _refused(world: World, instance: Instance, deployment: Deployment, reason: str) -> None:
     """A configuration that one replica refuses is not tried on the others: the update is given up."""
+    goal = deployment.goal
+    if goal is not None and goal is not deployment.target and goal.config == instance.next_config:
+        # It has taken the bad configuration in and does not find its way back: a fresh one does.
+        instance.row = msgspec.structs.replace(instance.row, expired=f"it refused to go back: {reason}")
+        return
     target = _target_of(instance, deployment)
     if target is not None and target.config == instance.next_config:
         rollout = after_start_failure(deployment.row.rollout, target, reason)
@@ -193,14 +216,20 @@ def _target_of(instance: Instance, deployment: Deployment | None) -> Target | No
     return target if target is not None and target.version == instance.row.version else None
 
 
+def _limits(instance: Instance, deployment: Deployment | None) -> Target | None:
+    return deployment.target_of(instance.row.version) if deployment is not None else None
+
+
 def _put_rollout(world: World, deployment: Deployment, rollout: Rollout) -> None:
     if rollout != deployment.row.rollout:
+        if rollout.halted and not deployment.row.rollout.halted:
+            deployment.deaths = 0  # they were the failing version's, and must not delay the good one
         world.put_deployment(msgspec.structs.replace(deployment.row, rollout=rollout))
 
 
 def _next_check(instance: Instance, deployment: Deployment | None, now: float) -> float | None:
     """Checks fall on whole seconds where the period allows, so that many replicas share one wake-up."""
-    target = deployment.target_of(instance.row.version) if deployment is not None else None
+    target = _limits(instance, deployment)
     if target is None:
         return None
     period = target.health_check_period_s

@@ -128,8 +128,16 @@ def crash_delay_s(deaths: int, num_replicas: int) -> float:
     return CRASH_DELAYS_S[min(step, len(CRASH_DELAYS_S) - 1)]
 
 
-def failure_message(rollout: Rollout, target: Target) -> str:
-    """What is shown beside the status while there is a problem, or else what the rollout is doing."""
+def failure_message(rollout: Rollout, target: Target, back_to: Target | None = None) -> str:
+    """What is shown beside the status while there is a problem, or else what the rollout is doing.
+
+    `back_to` is the target that replicas went back to after an update that failed.
+    """
+    if back_to is not None and rollout.halted:
+        return (
+            f"The update to version '{target.code_version}' failed {rollout.failures} times in a row and was rolled "
+            f"back: {_named(back_to, target)} serves until the next deploy. Error:\n{rollout.error}"
+        )
     if rollout.problem is Problem.HEALTH:
         text = (
             "A replica's health check failed. This deployment will be UNHEALTHY until the replica recovers or a new "
@@ -150,6 +158,12 @@ def failure_message(rollout: Rollout, target: Target) -> str:
         f"{start}. This may be due to a problem with its constructor or initial health check failing. "
         f"See controller logs for details. Error:\n{rollout.error}"
     )
+
+
+def _named(target: Target, other: Target) -> str:
+    if target.version == other.version:
+        return f"version '{target.code_version}' with its former configuration"
+    return f"version '{target.code_version}'"
 
 
 def _without_count(target: Target) -> Target:

@@ -128,7 +128,9 @@ def _failing(rollout: Rollout, target: Target) -> tuple[DeploymentStatus, Deploy
 def _message(world: World, deployment: Deployment) -> str:
     if deployment.target is None:
         return ""
-    told = failure_message(deployment.row.rollout, deployment.target)
+    goal = deployment.goal
+    back_to = goal if goal is not deployment.target else None
+    told = failure_message(deployment.row.rollout, deployment.target, back_to)
     shortage = shortage_of(world, deployment)
     if not shortage:
         return told

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Any, Literal
 
 import msgspec
@@ -61,6 +62,12 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
     health_check_timeout_s: float = 30.0
     max_constructor_retry_count: int = 20
     rolling_update_percentage: float = 0.2
+    max_surge_percent: int = 0
+    auto_rollback: bool = False
+    """An update that is given up is taken back: the last good target is the goal again."""
+    max_requests_per_replica: int | None = None
+    max_replica_age_s: float | None = None
+    max_replica_rss_bytes: int | None = None
     backpressure_status: int = 503
     backpressure_retry_after_s: float | None = None
     ingress: bool = False
@@ -74,6 +81,16 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
     def failure_budget(self) -> int:
         """Failed starts in a row after which a version that never came up is given up."""
         return min(self.max_constructor_retry_count, 3 * self.num_replicas)
+
+    @property
+    def batch(self) -> int:
+        """Replicas that an update may have in transition at once: new ones that start, and old ones that leave."""
+        return max(int(self.rolling_update_percentage * self.num_replicas), 1)
+
+    @property
+    def surge(self) -> int:
+        """Replicas that there may be above `num_replicas` during an update. New ones come first, so at least one."""
+        return math.ceil(self.max_surge_percent * self.num_replicas / 100) or self.batch
 
     @property
     def blobs(self) -> frozenset[str]:
@@ -148,6 +165,11 @@ def _target(app: ApplicationSpec, bound: BoundDeployment) -> Target:
         health_check_timeout_s=spec.health_check_timeout_s,
         max_constructor_retry_count=spec.max_constructor_retry_count,
         rolling_update_percentage=spec.rolling_update_percentage,
+        max_surge_percent=spec.max_surge_percent,
+        auto_rollback=app.source == "declarative" if spec.auto_rollback is None else spec.auto_rollback,
+        max_requests_per_replica=spec.max_requests_per_replica,
+        max_replica_age_s=spec.max_replica_age_s,
+        max_replica_rss_bytes=spec.max_replica_rss_bytes,
         backpressure_status=backpressure.status_code if backpressure else 503,
         backpressure_retry_after_s=backpressure.retry_after_s if backpressure else None,
         ingress=bound.ingress,

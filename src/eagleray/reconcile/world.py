@@ -59,6 +59,14 @@ class Deployment:
         self.deaths = 0
         self.last_death_at = float("-inf")
 
+    @property
+    def goal(self) -> Target | None:
+        """What its replicas are brought to: the target, or after an update that is taken back the last good one."""
+        target, stable = self.target, self.row.stable
+        if target is not None and stable is not None and self.row.rollout.halted and target.auto_rollback:
+            return stable
+        return target
+
     def target_of(self, version: str) -> Target | None:
         """The target that replicas of `version` are made by; None for a version that nobody wants any more."""
         for target in (self.target, self.row.stable):
@@ -295,4 +303,5 @@ _HANDLERS: dict[type[e.Event], Callable[[World, Any, float], set[str]]] = {
     e.ReconfigureDecided: lifecycle.reconfigure_decided,
     e.Ordered: lifecycle.ordered,
     e.Adopted: lifecycle.adopted,
+    e.Expired: lifecycle.expired,
 }

@@ -38,6 +38,10 @@ class DeploymentOptions(TypedDict, total=False):
     max_constructor_retry_count: int
     rolling_update_percentage: float
     max_surge_percent: int
+    auto_rollback: bool | None
+    max_requests_per_replica: int | None
+    max_replica_age_s: float | None
+    max_replica_rss_bytes: int | None
     request_router_config: dict[str, Any] | RequestRouterConfig | None
     # Known by name so that they are refused with a reason, not as typing errors (`UNSUPPORTED_OPTIONS`).
     version: str

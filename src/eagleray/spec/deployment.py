@@ -10,7 +10,7 @@ import json
 from typing import Annotated, Any
 
 import msgspec
-from pydantic import Field, StrictInt, field_validator, model_validator
+from pydantic import Field, StrictBool, StrictInt, field_validator, model_validator
 
 from eagleray.spec.base import Effect, SpecModel, option
 from eagleray.spec.options import BackpressureConfig, LoggingConfig
@@ -119,6 +119,10 @@ class DeploymentSpec(SpecModel):
     max_constructor_retry_count: StrictInt = option(20, Effect.NONE, unit="attempts", ge=1)
     rolling_update_percentage: float = option(0.2, Effect.NONE, unit="fraction", gt=0, le=1)
     max_surge_percent: StrictInt = option(0, Effect.NONE, unit="percent", ge=0, le=100)
+    auto_rollback: StrictBool | None = option(None, Effect.NONE)
+    max_requests_per_replica: StrictInt | None = option(None, Effect.RESTART, unit="requests", ge=1)
+    max_replica_age_s: float | None = option(None, Effect.NONE, unit="s", gt=0, allow_inf_nan=False)
+    max_replica_rss_bytes: StrictInt | None = option(None, Effect.NONE, unit="bytes", ge=1)
 
     @model_validator(mode="before")
     @classmethod
