@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from eagleray.admin.operations import Operations
-from eagleray.admin.tokens import ADMIN_FILE, load_or_make_tokens, write_private
+from eagleray.admin.tokens import ADMIN_FILE, URL_FILE, load_or_make_tokens, write_private
 
 if TYPE_CHECKING:
     from eagleray.admin.server import AdminServer
@@ -25,9 +25,6 @@ logger = logging.getLogger("eagleray.admin")
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8265
 """That of Ray's dashboard, which Ray's tools ask without being told."""
-
-URL_FILE = "admin.url"
-"""In the runtime directory: where the REST server of the instance listens."""
 
 AUDIT_FILE = "admin_audit.log"
 

@@ -31,7 +31,7 @@ class Gate:
 
     def __init__(self, tokens: Tokens, hosts: Iterable[str] = ()) -> None:
         self._tokens = tokens
-        self._hosts = frozenset(host.lower() for host in hosts)
+        self._hosts = frozenset(host.lower() for host in hosts if host)
 
     def admit(self, headers: Headers) -> Role:
         """The caller's role. Raises Refusal: 421, 403 or 401."""

@@ -18,6 +18,9 @@ TOKEN_BYTES = 32
 ADMIN_FILE, READ_FILE = "admin.token", "readonly.token"
 """Names of the token files in an instance's runtime directory."""
 
+URL_FILE = "admin.url"
+"""Beside them: where the REST server listens."""
+
 
 class Role(IntEnum):
     """What a caller may do; each role includes the smaller ones."""

@@ -28,6 +28,14 @@ class Settings:
     http_port: int = _setting(8000, "Port of the HTTP proxy where HTTPOptions names none.")
     grpc_host: str = _setting("127.0.0.1", "Address of the gRPC proxy where gRPCOptions names none.")
     log_level: str = _setting("INFO", "Level of components and deployments without a logging_config.")
+    admin_port: int = _setting(
+        8265, "Port of the admin REST server on 127.0.0.1, or the next free one. 0: any, -1: there is none."
+    )
+    admin_hosts: str = _setting(
+        "", "Names, with commas between, that requests to the REST server may have as Host beside loopback's."
+    )
+    token: str = _setting("", "Token that the command line sends to a REST server that `--address` names.")
+    token_file: str = _setting("", "File with that token.")
     state_home: str = _setting(
         "", "Directory of sessions (state and logs); XDG_STATE_HOME/eagleray otherwise."
     )

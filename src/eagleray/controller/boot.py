@@ -12,6 +12,8 @@ import socket
 
 import msgspec
 
+import eagleray
+from eagleray.admin.door import Door
 from eagleray.base.clock import Clock, SystemClock
 from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import new_unique_id
@@ -111,7 +113,14 @@ class _Assembly:
         controller.perform = self._effects.perform
         details = Details(world, config, launcher.log_path, self._effects.docs_paths.get)
         self._declarations = Declarations(controller, config, details)
-        self._service = Service(controller, publisher, config, self._declarations)
+        self._door = Door(
+            self._declarations,
+            config.runtime_dir,
+            config.logs_dir,
+            version=eagleray.__version__,
+            hosts=config.settings.get("admin_hosts", "").replace(" ", "").split(","),
+        )
+        self._service = Service(controller, publisher, config, self._declarations, self._door)
         self._methods = ControlMethods(self._service.methods, name="controller")
         self._server = Server(self._methods.dispatch)
         self._orphans: list[str] = []
@@ -141,17 +150,20 @@ class _Assembly:
         exits = tasks.start(self._observer.watch_exits(), name="watch exits")
         exits.add_done_callback(lambda _: self._controller.end())
         await self._server.start(listener)
+        self._door.open(int(self._config.settings.get("admin_port", "-1")))
         for ref in self._orphans:
             await self._engine.stop(ref, signal.SIGKILL)
         await self._controller.run()
         if self._world.has_ended:
             await self._service.say_goodbye()
+            await self._door.close()
             await self._server.close()
             await self._engine.shutdown()
         else:
             logger.error("the engine is gone, so this controller ends")
 
     async def close(self) -> None:
+        await self._door.close()
         await self._methods.close()
         await self._builder.close()
         await self._effects.close()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from eagleray.admin.door import Door
 from eagleray.base.errors import EaglerayError
 from eagleray.controller import intake
 from eagleray.controller.controller import Controller, Prepare
@@ -54,7 +55,9 @@ class Service:
         publisher: Publisher,
         config: NodeConfig,
         declarations: Declarations,
+        door: Door,
     ) -> None:
+        self._door = door
         self._declarations = declarations
         self._controller = controller
         self._publisher = publisher
@@ -170,6 +173,9 @@ class Service:
             http_error=proxy_error(self._world),
             grpc_address=f"{grpc['host']}:{grpc['port']}" if self._listens(GRPC_PROXY_KEY) else "",
             grpc_error=proxy_error(self._world, GRPC_PROXY_KEY),
+            admin_url=self._door.url,
+            admin_error=self._door.error,
+            admin_token_path=self._door.token_path,
             logs_dir=self._config.logs_dir,
             pid=os.getpid(),
         )

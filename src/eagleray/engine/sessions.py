@@ -40,6 +40,13 @@ def make_runtime_dir(settings: Settings) -> tuple[str, int]:
     return path, _lock_new(path)
 
 
+def runtime_dirs(settings: Settings) -> list[str]:
+    """Runtime directories of this user that may be those of running instances, the youngest first."""
+    homes = {_runtime_home(settings), Path(tempfile.gettempdir()), Path("/tmp")}
+    found = [path for home in homes if home is not None for path in _own_dirs(home)]
+    return [str(path) for path in sorted(found, key=_made_at, reverse=True)]
+
+
 def make_session_dir(settings: Settings) -> tuple[str, int]:
     """A new session directory and the descriptor that locks it; older sessions than the last few are removed."""
     base = settings.state_home or os.path.join(
@@ -79,6 +86,13 @@ def _runtime_home(settings: Settings) -> Path | None:
 
 def _own_dirs(home: Path) -> list[Path]:
     return [entry for entry in home.glob(f"{PREFIX}????????") if _is_private(entry)]
+
+
+def _made_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # it has gone meanwhile
+        return 0.0
 
 
 def _is_private(path: Path) -> bool:

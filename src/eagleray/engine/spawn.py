@@ -38,7 +38,12 @@ def node_config(**options: Any) -> NodeConfig:
     options.setdefault("num_gpus", settings.num_gpus if settings.num_gpus >= 0 else None)
     if settings.resources:
         options.setdefault("resources", _read_resources(settings.resources))
-    options.setdefault("settings", {"log_level": settings.log_level})
+    told = {
+        "log_level": settings.log_level,
+        "admin_port": str(settings.admin_port),
+        "admin_hosts": settings.admin_hosts,
+    }
+    options.setdefault("settings", told)
     if grpc := options.get("grpc_options"):
         options["grpc_options"] = {**grpc, "host": grpc.get("host") or settings.grpc_host}
     return NodeConfig(**options)
@@ -162,6 +167,8 @@ def _spawn(config: NodeConfig, fds: list[int], flags: list[str]) -> subprocess.P
             stdout=log,
             stderr=log,
             pass_fds=fds,
+            # A token is for a command line that talks to some instance, not for what runs in this one.
+            env={name: value for name, value in os.environ.items() if name != "EAGLERAY_TOKEN"},
             start_new_session=True,  # Ctrl-C is the driver's: node ends in order, on the driver's word
         )
     assert process.stdin is not None

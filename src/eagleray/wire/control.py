@@ -308,13 +308,17 @@ class DeleteApplications(Message):
 class InstanceInfo(Message):
     """Reply to `info`. `http_url` is empty without a proxy; `http_error` says why the proxy cannot start.
 
-    `grpc_address` and `grpc_error` are the same of gRPC.
+    `grpc_address` and `grpc_error` are the same of gRPC, `admin_url` and `admin_error` of the REST server, whose token
+    is in the file `admin_token_path`.
     """
 
     http_url: str = ""
     http_error: str = ""
     grpc_address: str = ""
     grpc_error: str = ""
+    admin_url: str = ""
+    admin_error: str = ""
+    admin_token_path: str = ""
     logs_dir: str = ""
     pid: int = 0
 

@@ -11,7 +11,7 @@ from tests.admin_server import Remembering
 
 from eagleray.admin import door as module
 from eagleray.admin.door import Door
-from eagleray.admin.tokens import Role, load_or_make_tokens
+from eagleray.admin.tokens import URL_FILE, Role, load_or_make_tokens
 
 
 def make(path: Path, runtime: str = "") -> Door:
@@ -55,7 +55,7 @@ def test_files_are_private_and_outlive_a_controller(tmp_path: Path) -> None:
         for file in path.parent.iterdir():
             assert file.stat().st_mode & 0o777 == 0o600, file
         assert len(token) >= 43
-        assert read(path.parent / module.URL_FILE) == url
+        assert read(path.parent / URL_FILE) == url
         assert await asyncio.to_thread(version, url, token) == 200
         await first.close()
         second = make(tmp_path)
