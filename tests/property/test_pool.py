@@ -136,6 +136,9 @@ class World:
         link.target = target  # type: ignore[attr-defined]
         target.client = link  # type: ignore[assignment]
 
+    def starved(self, pool: Pool) -> None:
+        """Nobody here wakes a deployment."""
+
     def missed(self, pool: Pool) -> None:
         pass
 

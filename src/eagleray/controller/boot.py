@@ -19,6 +19,7 @@ from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import new_unique_id
 from eagleray.base.tasks import Tasks
 from eagleray.controller import intake
+from eagleray.controller.autoscaling import Autoscaling
 from eagleray.controller.builder import Builder
 from eagleray.controller.controller import VERSION_ROW, Controller
 from eagleray.controller.declared import Declarations
@@ -111,7 +112,11 @@ class _Assembly:
             world, engine, self._observer, launcher, self._builder, controller.post, controller.end
         )
         controller.perform = self._effects.perform
-        details = Details(world, config, launcher.log_path, self._effects.docs_paths.get)
+        self._autoscaling = Autoscaling(world, controller.post, clock)
+        controller.on_pass = self._autoscaling.refresh
+        details = Details(
+            world, config, launcher.log_path, self._effects.docs_paths.get, self._autoscaling.detail
+        )
         self._declarations = Declarations(controller, config, details)
         self._door = Door(
             self._declarations,
@@ -120,7 +125,9 @@ class _Assembly:
             version=eagleray.__version__,
             hosts=config.settings.get("admin_hosts", "").replace(" ", "").split(","),
         )
-        self._service = Service(controller, publisher, config, self._declarations, self._door)
+        self._service = Service(
+            controller, publisher, self._autoscaling, config, self._declarations, self._door
+        )
         self._methods = ControlMethods(self._service.methods, name="controller")
         self._server = Server(self._methods.dispatch)
         self._orphans: list[str] = []
@@ -165,6 +172,7 @@ class _Assembly:
     async def close(self) -> None:
         await self._door.close()
         await self._methods.close()
+        self._autoscaling.close()
         await self._builder.close()
         await self._effects.close()
         self._observer.close()

@@ -71,6 +71,8 @@ class Controller:
         self.world = world
         self.publisher = publisher
         self.perform: Callable[[Command], None] = _not_connected
+        self.on_pass: Callable[[], None] = lambda: None
+        """Called in each pass when the world has settled; what it posts is of the next one."""
         self._storage = storage
         self._clock = clock
         self._runtime_dir = runtime_dir
@@ -140,6 +142,7 @@ class Controller:
         self._queue.promote(self._clock.now())
         self._reconcile_all()
         self._publish()
+        self.on_pass()
         for done in admitted:
             if not done.done():
                 done.set_result(None)

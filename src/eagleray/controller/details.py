@@ -34,7 +34,8 @@ NOT_RUNNING: dict[str, Any] = {
 
 
 class Details:
-    """Knows where things are; `log_path` gives that of an instance, `docs_path` the one of a deployment's ASGI app."""
+    """Knows where things are; `log_path` gives that of an instance, `docs_path` the one of a deployment's ASGI app,
+    `scaling_of` its `autoscaling_detail`."""
 
     def __init__(
         self,
@@ -42,11 +43,13 @@ class Details:
         config: NodeConfig,
         log_path: Callable[[InstanceRow], str],
         docs_path: Callable[[str], str | None],
+        scaling_of: Callable[[str], dict[str, Any] | None],
     ) -> None:
         self._world = world
         self._config = config
         self._log_path = log_path
         self._docs_path = docs_path
+        self._scaling_of = scaling_of
         self._host = socket.gethostname()
         self._begun_at = wall_time_s()
 
@@ -184,7 +187,7 @@ class Details:
             "required_resources": _resources(target),
             "replicas": [self._replica(one) for one in self._world.instances_of(target.key)],
             "recent_dead_replicas": [self._replica(one) for one in self._world.dead.get(target.key, ())],
-            "autoscaling_detail": None,
+            "autoscaling_detail": self._scaling_of(target.key),
         }
 
 

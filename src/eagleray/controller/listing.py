@@ -71,6 +71,7 @@ def deployment_entry(target: Target, replicas: tuple[ReplicaEntry, ...], failed:
         backpressure_retry_after_s=target.backpressure_retry_after_s,
         is_function=target.is_function,
         router=_router(target),
+        load_interval_s=target.rules.interval_s if target.rules is not None else 0.0,
     )
 
 

@@ -90,6 +90,10 @@ class Publisher:
             subscriber.acked = version
             self._check()
 
+    def is_followed_by(self, name: str) -> bool:
+        """Whether this subscriber is connected."""
+        return name in self._subscribers
+
     # ---- who knows what ---------------------------------------------------------------------------------------
 
     def await_unlisted(self, refs: Iterable[str]) -> None:

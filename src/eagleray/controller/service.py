@@ -11,6 +11,7 @@ import msgspec
 from eagleray.admin.door import Door
 from eagleray.base.errors import EaglerayError
 from eagleray.controller import intake
+from eagleray.controller.autoscaling import Autoscaling
 from eagleray.controller.controller import Controller, Prepare
 from eagleray.controller.declared import Declarations
 from eagleray.controller.publisher import Publisher
@@ -31,6 +32,7 @@ from eagleray.wire.control import (
     Empty,
     InstanceInfo,
     JsonReply,
+    LoadReport,
     Message,
     NodeConfig,
     ScaleDeployment,
@@ -53,6 +55,7 @@ class Service:
         self,
         controller: Controller,
         publisher: Publisher,
+        autoscaling: Autoscaling,
         config: NodeConfig,
         declarations: Declarations,
         door: Door,
@@ -61,6 +64,7 @@ class Service:
         self._declarations = declarations
         self._controller = controller
         self._publisher = publisher
+        self._autoscaling = autoscaling
         self._config = config
         self._ended = asyncio.Event()
         self._leaving: set[asyncio.Future[None]] = set()
@@ -82,6 +86,7 @@ class Service:
             "own": self._own,
             "watch": self._watch,
             "ack": self._ack,
+            "load": self._load,
         }
 
     @property
@@ -219,7 +224,18 @@ class Service:
     # ---- routers --------------------------------------------------------------------------------------------------
 
     async def _watch(self, body: bytes, incoming: Incoming) -> None:
-        await self._publisher.follow(decode(body, Watch).subscriber, incoming)
+        subscriber = decode(body, Watch).subscriber
+        try:
+            await self._publisher.follow(subscriber, incoming)
+        finally:
+            if not self._publisher.is_followed_by(subscriber):
+                self._autoscaling.forget(subscriber)
+
+    async def _load(self, body: bytes, incoming: Incoming) -> Message:
+        report = decode(body, LoadReport)
+        if self._publisher.is_followed_by(report.subscriber):  # else nobody would tell that it has gone
+            self._autoscaling.tell(report)
+        return Empty()
 
     async def _ack(self, body: bytes, incoming: Incoming) -> Message:
         message = decode(body, Ack)

@@ -147,10 +147,13 @@ def _scaled(target: Target, count: int | None, capacity: float | None) -> Target
             if (value := autoscaling.get(name)) is not None
         }
         options = {**options, "autoscaling_config": {**autoscaling, **bounds}}
-    if wanted == target.num_replicas and options is target.options:
+    rules = target.rules
+    if rules is not None:
+        rules = None if count is not None else msgspec.structs.replace(rules, capacity=capacity)
+    if wanted == target.num_replicas and options is target.options and rules == target.rules:
         return target
     config = msgspec.structs.replace(target.config, world_size=wanted)
-    return msgspec.structs.replace(target, num_replicas=wanted, config=config, options=options)
+    return msgspec.structs.replace(target, num_replicas=wanted, config=config, options=options, rules=rules)
 
 
 # ---- events ----------------------------------------------------------------------------------------------------------

@@ -98,6 +98,15 @@ class BuildFailed(Event, frozen=True):
     error: str
 
 
+class Autoscaled(Event, frozen=True):
+    """The count of a deployment is to be another one: its load asks for it. `at` is wall time."""
+
+    key: str
+    num_replicas: int
+    reason: str
+    at: float
+
+
 class DeleteRequested(Event, frozen=True):
     names: tuple[str, ...]
 

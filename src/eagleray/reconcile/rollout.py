@@ -52,6 +52,8 @@ class Rollout(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""
     halted: bool = False
     recovered: bool = False
+    auto: bool = False
+    """Load has asked for it, nobody has deployed."""
 
 
 def begin(current: Rollout, old: Target | None, new: Target, *, stable: Target | None) -> Rollout:
@@ -59,7 +61,12 @@ def begin(current: Rollout, old: Target | None, new: Target, *, stable: Target |
     if old == new and not (current.halted or current.problem):
         return current
     same_version = old is not None and old.version == new.version
-    if old is not None and same_version and _without_count(old) == _without_count(new) and old != new:
+    if (
+        old is not None
+        and old.num_replicas != new.num_replicas
+        and same_version
+        and _without_count(old) == _without_count(new)
+    ):
         if not current.reached and not current.halted:
             return msgspec.structs.replace(current, failures=0)
         if not current.halted and not current.problem:
@@ -73,6 +80,20 @@ def begin(current: Rollout, old: Target | None, new: Target, *, stable: Target |
     return Rollout(
         was_up=same_version and current.was_up,
         is_rolling=stable is not None and stable.version != new.version,
+    )
+
+
+def after_scaling(current: Rollout, before: int, after: int) -> Rollout:
+    """The rollout after load has changed the count. An update that is under way goes on, one given up stays so."""
+    if current.halted or (current.goal is Goal.UPDATE and not current.reached):
+        return current
+    verb = "Upscaling" if after > before else "Downscaling"
+    return msgspec.structs.replace(
+        current,
+        goal=Goal.UPSCALE if after > before else Goal.DOWNSCALE,
+        message=f"{verb} from {before} to {after} replicas.",
+        reached=False,
+        auto=True,
     )
 
 
@@ -124,7 +145,7 @@ def after_reached(rollout: Rollout) -> Rollout:
 
 def crash_delay_s(deaths: int, num_replicas: int) -> float:
     """Delay after `deaths` quick deaths in a row: every replica may die once before the next step."""
-    step = 0 if deaths <= 0 else (deaths - 1) // num_replicas
+    step = 0 if deaths <= 0 else (deaths - 1) // max(num_replicas, 1)
     return CRASH_DELAYS_S[min(step, len(CRASH_DELAYS_S) - 1)]
 
 
@@ -169,5 +190,6 @@ def _named(target: Target, other: Target) -> str:
 def _without_count(target: Target) -> Target:
     """The target with all that a change of `num_replicas` alone changes taken out."""
     config = msgspec.structs.replace(target.config, world_size=0)
-    options = {name: value for name, value in target.options.items() if name != "num_replicas"}
-    return msgspec.structs.replace(target, num_replicas=0, config=config, options=options)
+    counts = ("num_replicas", "autoscaling_config")
+    options = {name: value for name, value in target.options.items() if name not in counts}
+    return msgspec.structs.replace(target, num_replicas=0, config=config, options=options, rules=None)

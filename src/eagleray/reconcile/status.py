@@ -80,7 +80,10 @@ def application_status(
     unhealthy = [name for name, one in deployments.items() if one.status is _S.UNHEALTHY]
     if unhealthy:
         return ApplicationStatus.UNHEALTHY, f"The deployments {unhealthy} are UNHEALTHY."
-    if any(one.status is not _S.HEALTHY for one in deployments.values()):
+    if any(
+        one.status is not _S.HEALTHY and one.status_trigger is not _T.AUTOSCALING
+        for one in deployments.values()
+    ):
         return ApplicationStatus.DEPLOYING, ""
     return ApplicationStatus.RUNNING, ""
 
@@ -109,7 +112,7 @@ def _deployment_status(
     if rollout.problem is Problem.NONE:
         if rollout.reached:
             return _S.HEALTHY, _T.UNSPECIFIED if rollout.recovered else _COMPLETED[rollout.goal]
-        return _UNDER_WAY[rollout.goal], _T.CONFIG_UPDATE_STARTED
+        return _UNDER_WAY[rollout.goal], _T.AUTOSCALING if rollout.auto else _T.CONFIG_UPDATE_STARTED
     return _failing(rollout, target)
 
 
@@ -121,7 +124,7 @@ def _failing(rollout: Rollout, target: Target) -> tuple[DeploymentStatus, Deploy
     if rollout.reached:
         return _S.UNHEALTHY, trigger
     if is_startup and rollout.failures < target.failure_budget:
-        return _UNDER_WAY[rollout.goal], _T.CONFIG_UPDATE_STARTED
+        return _UNDER_WAY[rollout.goal], _T.AUTOSCALING if rollout.auto else _T.CONFIG_UPDATE_STARTED
     return (_S.DEPLOY_FAILED if rollout.goal is Goal.UPDATE else _S.UNHEALTHY), trigger
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from eagleray.reconcile.placement import UNIT, Demand
+from eagleray.reconcile.scaling import ScalingRules, rules_of
 from eagleray.spec.application import ApplicationSpec, BoundDeployment
 from eagleray.spec.base import Effect, effect_of
 from eagleray.spec.deployment import DeploymentSpec, ReplicaResources
@@ -76,11 +77,13 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
     children: tuple[str, ...] = ()
     options: dict[str, Any] = {}
     endless: bool = False
+    rules: ScalingRules | None = None
+    """By which load changes `num_replicas`; None: it is fixed."""
 
     @property
     def failure_budget(self) -> int:
         """Failed starts in a row after which a version that never came up is given up."""
-        return min(self.max_constructor_retry_count, 3 * self.num_replicas)
+        return min(self.max_constructor_retry_count, 3 * max(self.num_replicas, 1))
 
     @property
     def batch(self) -> int:
@@ -139,6 +142,8 @@ def _target(app: ApplicationSpec, bound: BoundDeployment) -> Target:
     logging = spec.logging_config or app.logging_config
     environment = resources.runtime_env
     backpressure = spec.backpressure_config
+    rules = rules_of(spec.autoscaling_config)
+    num_replicas = spec.num_replicas if rules is None else (rules.initial or rules.low)
     return Target(
         key=f"{app.name}#{bound.name}",
         version=_restart_digest(app, bound),
@@ -149,9 +154,9 @@ def _target(app: ApplicationSpec, bound: BoundDeployment) -> Target:
             graceful_shutdown_wait_loop_s=spec.graceful_shutdown_wait_loop_s,
             logging="" if logging is None else _json(logging.model_dump(mode="json")),
             route_prefix=app.route_prefix if bound.ingress else None,
-            world_size=spec.num_replicas,
+            world_size=num_replicas,
         ),
-        num_replicas=spec.num_replicas,
+        num_replicas=num_replicas,
         code_version=bound.version,
         import_target=bound.code.target,
         code=bound.code.code,
@@ -177,6 +182,7 @@ def _target(app: ApplicationSpec, bound: BoundDeployment) -> Target:
         sys_path=tuple(app.sys_path),
         children=tuple(f"{app.name}#{child}" for child in bound.children),
         options=spec.model_dump(mode="json"),
+        rules=rules,
     )
 
 

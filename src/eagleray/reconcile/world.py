@@ -13,12 +13,13 @@ from typing import Any
 
 import msgspec
 
-from eagleray.reconcile import applications, lifecycle
+from eagleray.reconcile import applications, lifecycle, recount
 from eagleray.reconcile import events as e
 from eagleray.reconcile.applications import APPLICATIONS, DECLARED_ROW, META, ApplicationRow, current_targets
 from eagleray.reconcile.instance import GOING, Instance, InstanceRow, InstanceState
 from eagleray.reconcile.placement import Allocation, Supply
 from eagleray.reconcile.rollout import Rollout, after_reached, begin
+from eagleray.reconcile.scaling import Scaling, counted
 from eagleray.reconcile.target import Target
 from eagleray.spec.application import ApplicationSpec
 
@@ -46,6 +47,7 @@ class DeploymentRow(msgspec.Struct, frozen=True, omit_defaults=True):
     generation: int = 0
     rollout: Rollout = Rollout()
     stable: Target | None = None
+    scaling: Scaling | None = None
 
 
 class Deployment:
@@ -154,7 +156,11 @@ class World:
             if app.spec and not app.deleting:
                 targets |= current_targets(self, app)
         for key in [*targets, *(key for key in stored if key not in targets)]:
-            self.deployments[key] = Deployment(stored.get(key, DeploymentRow(key)), targets.get(key))
+            row, target = stored.get(key, DeploymentRow(key)), targets.get(key)
+            if target is not None:
+                target, scaling = counted(target, row.stable, row.scaling)
+                row = msgspec.structs.replace(row, scaling=scaling)
+            self.deployments[key] = Deployment(row, target)
             self._catch_up(key)
         self.populated = any(target.config.route_prefix is not None for target in targets.values())
 
@@ -224,10 +230,13 @@ class World:
             deployment, new = self.deployments[key], targets.get(key)
             if new is not None:
                 row = deployment.row
+                new, scaling = counted(new, deployment.target or row.stable, row.scaling)
                 rollout = begin(row.rollout, deployment.target, new, stable=row.stable)
                 if rollout is not row.rollout:
                     deployment.deaths = 0
-                self.put_deployment(msgspec.structs.replace(row, rollout=rollout, generation=generation))
+                self.put_deployment(
+                    msgspec.structs.replace(row, rollout=rollout, generation=generation, scaling=scaling)
+                )
             deployment.target = new
             self.populated |= new is not None and new.config.route_prefix is not None
         return keys | {app}
@@ -289,6 +298,7 @@ class World:
 
 _HANDLERS: dict[type[e.Event], Callable[[World, Any, float], set[str]]] = {
     **applications.HANDLERS,
+    e.Autoscaled: recount.autoscaled,
     e.ShutdownRequested: World._on_shutdown,
     e.ProxyWanted: World._on_proxy_wanted,
     e.SupplyKnown: World._on_supply,

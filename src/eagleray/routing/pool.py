@@ -35,6 +35,9 @@ class Owner(Protocol):
     def missed(self, pool: Pool) -> None:
         """Calls wait for what no table names."""
 
+    def starved(self, pool: Pool) -> None:
+        """Calls wait where there is no replica."""
+
     def after(self, delay_s: float, callback: Callable[[], object]) -> Timer:
         """Calls back in so many seconds."""
 
@@ -58,6 +61,9 @@ class Pool(WaitingRoom):
     def ongoing(self) -> int:
         """Calls in flight at listed replicas."""
         return sum(target.in_flight for target in self.targets)
+
+    def starving(self) -> None:
+        self._owner.starved(self)
 
     def find(self, replica_id: str) -> Target | None:
         """The target of that replica."""
@@ -203,6 +209,8 @@ class Pool(WaitingRoom):
         else:
             self.wake()
         self.fan_out()
+        if not self.targets and self.waiting.count:
+            self.starving()
 
     def _steer(self, router: RouterEntry | None) -> None:
         if self.chooser is not None:

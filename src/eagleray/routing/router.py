@@ -66,6 +66,8 @@ class Router:
         self._dialling: set[asyncio.Task[None]] = set()
         self._missing: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
+        self.on_starved: Callable[[str], object] | None = None
+        """Called with the key of a deployment that scales, has no replica, and for which a call waits."""
 
     # ---- requests --------------------------------------------------------------------------------------------
 
@@ -112,6 +114,11 @@ class Router:
         pool = self._pools.get(key)
         return pool.queued if pool else 0
 
+    def load(self, key: str) -> tuple[int, int, int] | None:
+        """Calls that wait, calls at replicas, calls answered so far; None when there has never been one."""
+        pool = self._pools.get(key)
+        return None if pool is None else (pool.queued, pool.ongoing, pool.limit.replies)
+
     # ---- the table -------------------------------------------------------------------------------------------
 
     def update(self, table: RoutingTable) -> None:
@@ -152,6 +159,11 @@ class Router:
         self._missing.pop(pool.key, None)
         if pool.entry is None:
             pool.fail_unavailable("it does not exist: it was deleted or never deployed")
+
+    def starved(self, pool: Pool) -> None:
+        """Calls wait for a deployment that has no replica."""
+        if self.on_starved is not None and pool.entry is not None and pool.entry.load_interval_s:
+            self.on_starved(pool.key)
 
     def after(self, delay_s: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(delay_s, callback)

@@ -15,6 +15,7 @@ import msgspec
 from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import new_unique_id
 from eagleray.base.tasks import Tasks
+from eagleray.routing.load import LoadReports
 from eagleray.routing.router import Router
 from eagleray.routing.table import decode_table
 from eagleray.rpc.client import Client
@@ -34,6 +35,7 @@ class Subscription:
         self._address = address
         self._subscriber = f"{name}-{new_unique_id()}"
         self._tasks = Tasks("subscription")
+        self._loads = LoadReports(router, self._subscriber)
         self._first = asyncio.Event()
 
     async def start(self, *, wait: bool = True) -> None:
@@ -44,6 +46,7 @@ class Subscription:
 
     async def close(self) -> None:
         await self._tasks.close()
+        await self._loads.close()
 
     async def _follow(self) -> None:
         while True:
@@ -64,6 +67,7 @@ class Subscription:
 
     async def _read(self, client: Client) -> None:
         watch = Watch(since_version=self._router.table.version, subscriber=self._subscriber)
+        self._loads.connected(client)
         async with contextlib.aclosing(client.subscribe("watch", watch)) as tables:
             async for chunk in tables:
                 table = decode_table(chunk)
@@ -73,3 +77,4 @@ class Subscription:
                 self._first.set()
                 ack = Ack(subscriber=self._subscriber, version=self._router.table.version)
                 await client.request("ack", ack, Empty, timeout_s=None)
+                self._loads.updated()

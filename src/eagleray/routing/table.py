@@ -48,6 +48,8 @@ class DeploymentEntry(msgspec.Struct, array_like=True, frozen=True):
     backpressure_retry_after_s: float | None = None
     is_function: bool = False
     router: RouterEntry | None = None
+    load_interval_s: float = 0.0
+    """How often routers tell the controller how many calls they have for it; 0: it does not scale by them."""
 
 
 class Route(msgspec.Struct, array_like=True, frozen=True):

@@ -97,6 +97,11 @@ class WaitingRoom:
             call.since = self.clock()
         call.line = "" if self._plain and not call.head.multiplexed_model_id else self.policy.line(call)
         self.waiting.add(call, first=first)
+        if not self.targets:
+            self.starving()
+
+    def starving(self) -> None:
+        """A call waits where there is no replica."""
 
     def line_up_again(self) -> None:
         """Lines have another meaning now; who came first is still first."""

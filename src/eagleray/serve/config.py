@@ -1,5 +1,6 @@
 """Options of the instance and of deployments under their familiar path; they are defined in `spec.options`."""
 
+from eagleray.spec.autoscaling import AggregationFunction, AutoscalingConfig, AutoscalingPolicy
 from eagleray.spec.options import (
     BackpressureConfig,
     ControllerOptions,
@@ -10,6 +11,9 @@ from eagleray.spec.options import (
 from eagleray.spec.router import RequestRouterConfig
 
 __all__ = [
+    "AggregationFunction",
+    "AutoscalingConfig",
+    "AutoscalingPolicy",
     "BackpressureConfig",
     "ControllerOptions",
     "HTTPOptions",

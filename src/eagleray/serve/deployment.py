@@ -10,9 +10,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Any, NoReturn, Protocol, Self, TypedDict, Unpack, overload
+from typing import Any, Literal, NoReturn, Protocol, Self, TypedDict, Unpack, overload
 
 from eagleray.base.errors import EaglerayError
+from eagleray.spec.autoscaling import AutoscalingConfig
 from eagleray.spec.deployment import DeploymentSpec
 from eagleray.spec.options import BackpressureConfig, LoggingConfig
 from eagleray.spec.router import RequestRouterConfig
@@ -24,7 +25,8 @@ class DeploymentOptions(TypedDict, total=False):
     """Options of `@serve.deployment` and `Deployment.options`; bounds and defaults are `DeploymentSpec`'s."""
 
     name: str
-    num_replicas: int | None
+    num_replicas: int | Literal["auto"] | None
+    autoscaling_config: dict[str, Any] | AutoscalingConfig | None
     ray_actor_options: dict[str, Any] | None
     user_config: Any
     max_ongoing_requests: int
@@ -45,7 +47,6 @@ class DeploymentOptions(TypedDict, total=False):
     request_router_config: dict[str, Any] | RequestRouterConfig | None
     # Known by name so that they are refused with a reason, not as typing errors (`UNSUPPORTED_OPTIONS`).
     version: str
-    autoscaling_config: Any
     gang_scheduling_config: Any
     deployment_actors: Any
     placement_group_bundles: Any
@@ -126,6 +127,11 @@ class Deployment:
         """A copy with some options changed; this one stays as it is."""
         _check_known(options, "options")
         given = {name: getattr(self._spec, name) for name in self._spec.given}
+        # A fixed number ends autoscaling, and the other way round: the newer wish counts.
+        if isinstance(options.get("num_replicas"), int) and not options.get("autoscaling_config"):
+            given.pop("autoscaling_config", None)
+        elif options.get("autoscaling_config") or options.get("num_replicas") == "auto":
+            given.pop("num_replicas", None)
         return Deployment._make(func_or_class or self._func_or_class, {**given, **options})
 
     def set_logging_config(self, logging_config: dict[str, Any] | LoggingConfig) -> None:

@@ -22,6 +22,7 @@ from eagleray.serve.deployment import Application, Deployment, building
 from eagleray.serve.handle import DeploymentHandle
 from eagleray.serve.ingress import is_ingress
 from eagleray.spec.application import ApplicationSpec, BoundDeployment, CodeRef
+from eagleray.spec.autoscaling import AutoscalingConfig, AutoscalingPolicy
 from eagleray.spec.options import LoggingConfig
 from eagleray.spec.router import BY_VALUE
 from eagleray.wire import codec
@@ -127,6 +128,9 @@ class _Builder:
             text = _locate_router(router.request_router_class)
             router = router.model_copy(update={"request_router_class": text})
             spec = spec.model_copy(update={"request_router_config": router})
+        if spec.autoscaling_config is not None:
+            update = {"autoscaling_config": _portable(spec.autoscaling_config)}
+            spec = spec.model_copy(update=update)
         if spec.name != name:
             spec = spec.model_copy(update={"name": name})
         return BoundDeployment(
@@ -190,7 +194,26 @@ def import_target(func_or_class: Any) -> str:
 
 def _locate_router(kind: type) -> str:
     """A router class as text: its import path, or itself where there is none."""
-    return import_target(kind) or BY_VALUE + base64.b64encode(codec.dump_code(kind)).decode()
+    return import_target(kind) or _by_value(kind)
+
+
+def _by_value(code: Any) -> str:
+    return BY_VALUE + base64.b64encode(codec.dump_code(code)).decode()
+
+
+def _portable(config: AutoscalingConfig) -> AutoscalingConfig:
+    """The same with its policy as text. A subclass that computes the number itself becomes the policy."""
+    policy = config.policy
+    if config.computes:
+        policy = AutoscalingPolicy(policy_function=_by_value(config))
+    elif not isinstance(policy.policy_function, str):
+        found = policy.policy_function
+        path = import_target(found) if hasattr(found, "__qualname__") else ""
+        policy = policy.model_copy(update={"policy_function": path or _by_value(found)})
+    elif type(config) is AutoscalingConfig:
+        return config
+    given = {name: getattr(config, name) for name in AutoscalingConfig.model_fields}
+    return AutoscalingConfig.model_construct(set(given), **{**given, "policy": policy})
 
 
 def user_path() -> list[str]:

@@ -231,7 +231,6 @@ def _known_keys() -> tuple[Mapping[Path, list[str]], frozenset[Path]]:
 
 
 _REFUSED_LATER = (
-    "autoscaling_config",
     "gang_scheduling_config",
     "deployment_actors",
     "placement_group_bundles",

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import Field, StrictBool, StrictInt, field_validator, model_validator
 
+from eagleray.spec.autoscaling import AutoscalingConfig, over_default
 from eagleray.spec.base import Effect, SpecModel, option
 from eagleray.spec.options import BackpressureConfig, LoggingConfig
 from eagleray.spec.router import RequestRouterConfig
@@ -19,7 +20,6 @@ from eagleray.spec.router import RequestRouterConfig
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 UNSUPPORTED_OPTIONS = (
-    "autoscaling_config",
     "gang_scheduling_config",
     "deployment_actors",
     "placement_group_bundles",
@@ -103,6 +103,7 @@ class DeploymentSpec(SpecModel):
 
     name: str = option(..., Effect.RESTART, min_length=1)
     num_replicas: StrictInt = option(1, Effect.SCALE, unit="replicas", ge=1)
+    autoscaling_config: AutoscalingConfig | None = option(None, Effect.SCALE)
     max_ongoing_requests: StrictInt = option(5, Effect.RECONFIGURE, unit="requests", ge=1)
     max_queued_requests: StrictInt = option(-1, Effect.NONE, unit="requests", ge=-1)
     user_config: Any = option(None, Effect.RECONFIGURE)
@@ -134,10 +135,7 @@ class DeploymentSpec(SpecModel):
         for name in UNSUPPORTED_OPTIONS:
             if value.get(name) is not None:
                 raise ValueError(f"{name} is not supported yet (docs/compat.md)")
-        if value.get("num_replicas") == "auto":
-            raise ValueError(
-                'num_replicas="auto" needs autoscaling, which is not supported yet (docs/compat.md)'
-            )
+        value = _read_count(value)
         # None for these means "the default", as in Ray; for the other options None is refused by their types.
         silent = {*UNSUPPORTED_OPTIONS, "version"}
         if value.get("num_replicas", 1) is None:
@@ -174,3 +172,16 @@ class DeploymentSpec(SpecModel):
     def given(self) -> frozenset[str]:
         """Names of the options that the user set, as opposed to defaults."""
         return frozenset(self.model_fields_set)
+
+
+def _read_count(value: dict[str, Any]) -> dict[str, Any]:
+    """Either a fixed number of replicas or autoscaling; "auto" is the latter with other defaults."""
+    count, scaling = value.get("num_replicas"), value.get("autoscaling_config")
+    if count == "auto":
+        rest = {key: item for key, item in value.items() if key != "num_replicas"}
+        return {**rest, "autoscaling_config": over_default(scaling)}
+    if count is not None and scaling is not None:
+        raise ValueError(
+            "num_replicas and autoscaling_config exclude each other: give a fixed number or the bounds of autoscaling"
+        )
+    return value

@@ -74,6 +74,8 @@ class World:
 
     def missed(self, pool: Pool) -> None: ...
 
+    def starved(self, pool: Pool) -> None: ...
+
     def open_board(self, key: str) -> None:
         return None
 

@@ -99,9 +99,35 @@ def test_an_option_of_a_later_version_is_refused_by_name(name: str) -> None:
     assert spec(**{name: None}) == spec()
 
 
-def test_automatic_scaling_is_refused_by_name() -> None:
-    with pytest.raises(ValidationError, match="autoscaling"):
-        spec(num_replicas="auto")
+def test_automatic_scaling_has_other_defaults() -> None:
+    config = spec(num_replicas="auto").autoscaling_config
+    assert config is not None
+    assert (config.min_replicas, config.max_replicas, config.target_ongoing_requests) == (1, 100, 2)
+    config = spec(num_replicas="auto", autoscaling_config={"max_replicas": 7}).autoscaling_config
+    assert config is not None and (config.min_replicas, config.max_replicas) == (1, 7)
+
+
+def test_a_fixed_number_and_autoscaling_exclude_each_other() -> None:
+    with pytest.raises(ValidationError, match="exclude each other"):
+        spec(num_replicas=2, autoscaling_config={"max_replicas": 7})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"min_replicas": 3, "max_replicas": 2},
+        {"max_replicas": 3, "initial_replicas": 4},
+        {"max_replicas": 0},
+        {"target_ongoing_requests": 0},
+        {"upscale_delay_s": -1},
+        {"aggregation_function": "median"},
+        {"policy": {"policy_kwargs": {"a": object()}}},
+        {"target_num_ongoing_requests_per_replica": 5},
+    ],
+)
+def test_wrong_bounds_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        spec(autoscaling_config=wrong)
 
 
 def test_none_replicas_means_the_default() -> None:

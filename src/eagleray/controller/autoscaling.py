@@ -1,0 +1,142 @@
+"""Hears the load of autoscaled deployments and has their counts changed; what it decides by is in `reconcile`.
+
+It looks at a deployment when a router tells something, when replicas come or go, and when a delay has passed: an idle
+instance sleeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from eagleray.base.clock import Clock, wall_time_s
+from eagleray.reconcile.autoscaler import Autoscaler
+from eagleray.reconcile.events import Autoscaled, Event
+from eagleray.reconcile.load import Sample
+from eagleray.reconcile.target import Target
+from eagleray.reconcile.world import World
+from eagleray.wire.control import LoadReport
+
+
+class Autoscaling:
+    """Reads the world and never changes it: `post` takes the decisions. Belongs to the controller's loop."""
+
+    def __init__(self, world: World, post: Callable[[Event], None], clock: Clock) -> None:
+        self._world = world
+        self._post = post
+        self._clock = clock
+        self._scalers: dict[str, Autoscaler] = {}
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._due: dict[str, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def tell(self, report: LoadReport) -> None:
+        """A router's load. Deployments that do not scale, any more, are passed over."""
+        now = self._clock.now()
+        for key, (queued, running, answered) in report.loads.items():
+            scaler = self._scalers.get(key)
+            if scaler is not None:
+                scaler.tell(report.subscriber, Sample(now, queued, running, answered))
+                self._look(key, scaler, now)
+        self._arm()
+
+    def forget(self, subscriber: str) -> None:
+        """The router has gone, and its requests with it."""
+        now = self._clock.now()
+        for key, scaler in self._scalers.items():
+            if scaler.load.drop(subscriber):
+                self._look(key, scaler, now)
+        self._arm()
+
+    def refresh(self) -> None:
+        """After a pass of the controller: deployments, their rules or their replicas may be others."""
+        now = self._clock.now()
+        world = self._world
+        for key in [key for key in self._scalers if self._target(key) is None]:
+            del self._scalers[key], self._seen[key]
+            self._due.pop(key, None)
+        for key in world.deployments:
+            target = self._target(key)
+            if target is None or target.rules is None:
+                continue
+            scaler = self._scalers.get(key)
+            if scaler is None:
+                scaler = self._scalers[key] = Autoscaler(target.rules)
+            elif scaler.rules != target.rules:
+                scaler.change_rules(target.rules)
+                self._seen.pop(key, None)
+            seen = (self._running(key), target.num_replicas)
+            if self._seen.get(key) != seen:
+                self._seen[key] = seen
+                self._look(key, scaler, now)
+        self._arm()
+
+    def detail(self, key: str) -> dict[str, Any] | None:
+        """`autoscaling_detail` of a deployment (surface 5.4); None when it does not scale."""
+        scaler, deployment = self._scalers.get(key), self._world.deployments.get(key)
+        if scaler is None or deployment is None:
+            return None
+        scaling = deployment.row.scaling
+        now = self._clock.now()
+        return {
+            "scaling_status": scaler.scaling_status,
+            "decisions": [msgspec.to_builtins(one) for one in scaling.decisions] if scaling else [],
+            "metrics": {
+                "total_requests": scaler.total_over_window(now),
+                "queued_requests": scaler.load.latest(lambda sample: sample.queued),
+                "requests_per_second": scaler.load.rate(now),
+            },
+            "metrics_health": "healthy" if scaler.load.is_known else "unavailable",
+            "errors": [],
+        }
+
+    def close(self) -> None:
+        """Decides nothing any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._scalers.clear()
+        self._due.clear()
+
+    # ---- one deployment ---------------------------------------------------------------------------------------
+
+    def _target(self, key: str) -> Target | None:
+        deployment = self._world.deployments.get(key)
+        target = deployment.target if deployment is not None else None
+        return target if target is not None and target.rules is not None else None
+
+    def _running(self, key: str) -> int:
+        return sum(one.is_listed for one in self._world.owned.get(key, {}).values())
+
+    def _look(self, key: str, scaler: Autoscaler, now: float) -> None:
+        target = self._target(key)
+        if target is None:
+            return
+        wish = scaler.decide(now, self._running(key), target.num_replicas, bounds=scaler.rules.bounds)
+        if wish is not None and wish.num_replicas != target.num_replicas:
+            self._post(Autoscaled(key, wish.num_replicas, wish.reason, wall_time_s()))
+        at = scaler.next_at(now, target.num_replicas)
+        if at is None:
+            self._due.pop(key, None)
+        else:
+            self._due[key] = at
+
+    def _arm(self) -> None:
+        """One timer for the deployment that is due first."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._due:
+            delay = max(min(self._due.values()) - self._clock.now(), 0.0)
+            self._timer = asyncio.get_running_loop().call_later(delay + 0.001, self._on_due)
+
+    def _on_due(self) -> None:
+        self._timer = None
+        now = self._clock.now()
+        for key in [key for key, at in self._due.items() if at <= now]:
+            del self._due[key]
+            self._look(key, self._scalers[key], now)
+        self._arm()

@@ -1,0 +1,134 @@
+"""Decides how many replicas the load of one deployment asks for. Pure: it is told the time and reads nothing else.
+
+What Ray Serve computes (surface 6.6), by monotonic time instead of loop ticks: load over target gives a wish, factors
+damp it, delays make it wait, bounds hold it. A deployment without replicas is woken by the first call that waits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from eagleray.reconcile.load import LoadWindow, Sample
+from eagleray.reconcile.scaling import ScalingRules
+
+_EPSILON = 1e-9
+"""Rounding of means and quotients must not cost a replica."""
+
+LEAST_PERIOD_S = 0.1
+"""Between two looks at a load that changes nothing by itself but slides through the window."""
+
+
+class Wish(NamedTuple):
+    """The count that should be in force, and why."""
+
+    num_replicas: int
+    reason: str
+
+
+class Autoscaler:
+    """Of one deployment, in memory only: after a restart of the controller it begins with an empty window."""
+
+    def __init__(self, rules: ScalingRules) -> None:
+        self.rules = rules
+        self.load = LoadWindow(rules.look_back_s, rules.interval_s)
+        self._direction = 0
+        self._since = 0.0
+        self._wished = 0
+
+    def change_rules(self, rules: ScalingRules) -> None:
+        """Other rules for the same deployment; what is known of its load stays."""
+        self.rules = rules
+        self.load.look_back_s = rules.look_back_s
+        self._direction = 0
+
+    def tell(self, source: str, sample: Sample) -> None:
+        """A router has told its load."""
+        self.load.add(source, sample)
+
+    @property
+    def total(self) -> int:
+        """Calls that wait or run now."""
+        return self.load.latest()
+
+    def total_over_window(self, now: float) -> float:
+        """Calls that waited or ran, aggregated over the window as the rules say."""
+        return self.load.aggregate(now, self.rules.aggregation)
+
+    def decide(
+        self, now: float, running: int, target: int, *, bounds: tuple[int, int], wanted: float | None = None
+    ) -> Wish | None:
+        """The count to be in force from now on; None leaves `target`.
+
+        `running` replicas are up, `wanted` is what a policy of the user's has computed.
+        """
+        low, high = bounds
+        self.load.prune(now)
+        if not low <= target <= high:
+            self._direction = 0
+            return Wish(min(max(target, low), high), f"bounds are {low} to {high}")
+        if running == 0:
+            self._direction = 0
+            return self._wake(target, low, high)
+        rules = self.rules
+        total = self.total_over_window(now)
+        desired = total / rules.target_ongoing if wanted is None else wanted
+        count = min(max(self._damped(running, desired), low), high)
+        if count == target:
+            self._direction = 0
+            return None
+        direction = 1 if count > target else -1
+        if direction != self._direction:
+            self._direction, self._since = direction, now
+        if count < target:
+            count = max(count, 1) if target > 1 else count
+        self._wished = count
+        if now - self._since < self._delay_s(target):
+            return None
+        self._direction = 0
+        return Wish(count, self._reason(total, wanted, running))
+
+    def next_at(self, now: float, target: int) -> float | None:
+        """When to decide again although nothing is told; None: when something is."""
+        at = None
+        if not self.load.is_flat(now):
+            at = now + max(min(self.rules.interval_s, self.rules.look_back_s / 5), LEAST_PERIOD_S)
+        elif self.load.latest():
+            at = now + self.load.stale_s  # silence must be noticed
+        if self._direction:
+            due = self._since + self._delay_s(target)
+            at = due if at is None else min(at, due)
+        return at
+
+    @property
+    def scaling_status(self) -> str:
+        """What it is about to do, in the words of `autoscaling_detail`."""
+        return {1: "UPSCALING", -1: "DOWNSCALING", 0: "STABLE"}[self._direction]
+
+    def _wake(self, target: int, low: int, high: int) -> Wish | None:
+        waiting = self.load.latest()
+        if not waiting or target:
+            return None
+        count = min(max(math.ceil(self.rules.up_factor - _EPSILON), low, 1), high)
+        return Wish(count, f"{waiting} request(s) wait and no replica runs")
+
+    def _damped(self, running: int, desired: float) -> int:
+        factor = self.rules.up_factor if desired > running else self.rules.down_factor
+        count = math.ceil(running + factor * (desired - running) - _EPSILON)
+        if count == running and math.ceil(desired - _EPSILON) < running:
+            count -= 1  # a small factor must not stop half-way
+        return max(count, 0)
+
+    def _delay_s(self, target: int) -> float:
+        rules = self.rules
+        if self._direction > 0:
+            return rules.up_delay_s
+        return rules.zero_delay_s if target == 1 and self._wished == 0 else rules.down_delay_s
+
+    def _reason(self, total: float, wanted: float | None, running: int) -> str:
+        if wanted is not None:
+            return f"the policy asks for {wanted:g} at {total:.2f} ongoing requests and {running} replica(s)"
+        return (
+            f"{total:.2f} ongoing requests over {self.rules.look_back_s:g} s, target "
+            f"{self.rules.target_ongoing:g} per replica, {running} replica(s) running"
+        )

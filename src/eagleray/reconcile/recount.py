@@ -1,0 +1,32 @@
+"""The count of a deployment changes without a deploy: its load asks for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from eagleray.reconcile import events as e
+from eagleray.reconcile.rollout import after_scaling
+from eagleray.reconcile.scaling import decided, with_count
+
+if TYPE_CHECKING:
+    from eagleray.reconcile.world import World
+
+
+def autoscaled(world: World, event: e.Autoscaled, now: float) -> set[str]:
+    deployment = world.deployments.get(event.key)
+    target = deployment.target if deployment is not None else None
+    if deployment is None or target is None or deployment.row.scaling is None:
+        return set()
+    row, before = deployment.row, target.num_replicas
+    if before == event.num_replicas:
+        return set()
+    scaling = decided(deployment.row.scaling, event.num_replicas, before, event.reason, event.at)
+    rollout = after_scaling(row.rollout, before, event.num_replicas)
+    stable = row.stable
+    if rollout.halted and stable is not None:
+        stable = with_count(stable, event.num_replicas)  # it is what serves
+    deployment.target = with_count(target, event.num_replicas)
+    world.put_deployment(msgspec.structs.replace(row, rollout=rollout, scaling=scaling, stable=stable))
+    return {event.key}

@@ -1,0 +1,149 @@
+"""How many replicas an autoscaled deployment has: its rules, the count that is durable, and why it was changed.
+
+A count that load has chosen is laid over the target that the application's spec gives, so that it
+survives deploys of the same options and restarts of the controller.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from eagleray.spec.autoscaling import AutoscalingConfig, built_in_policy
+from eagleray.spec.overlay import scaled_count
+
+if TYPE_CHECKING:
+    from eagleray.reconcile.target import Target
+
+_KEPT_DECISIONS = 10
+
+
+class ScalingRules(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An `AutoscalingConfig` with everything derived; times in seconds. `policy` is empty for the default one.
+
+    `policy_kind` is `default` and `latency` for those of ours, and empty for one of the user's.
+    """
+
+    low: int = 1
+    high: int = 1
+    initial: int | None = None
+    target_ongoing: float = 2.0
+    interval_s: float = 6.0
+    look_back_s: float = 30.0
+    up_factor: float = 1.0
+    down_factor: float = 1.0
+    up_delay_s: float = 30.0
+    down_delay_s: float = 600.0
+    zero_delay_s: float = 600.0
+    aggregation: str = "mean"
+    policy_kind: str = "default"
+    policy: str = ""
+    policy_kwargs: str = "{}"
+    capacity: float | None = None
+    """`target_capacity`, a percentage of the bounds."""
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Fewest and most replicas at the present capacity."""
+        return scaled_count(self.low, self.capacity), scaled_count(self.high, self.capacity)
+
+    @property
+    def first(self) -> int:
+        """How many replicas to begin with at the present capacity."""
+        return scaled_count(self.low if self.initial is None else self.initial, self.capacity)
+
+    def clip(self, count: int) -> int:
+        """`count` within the bounds."""
+        low, high = self.bounds
+        return min(max(count, low), high)
+
+
+class ScalingDecision(msgspec.Struct, frozen=True):
+    """One change of the count. `at` is wall time; the names are those of `autoscaling_detail` (surface 5.4)."""
+
+    timestamp_s: float
+    reason: str
+    prev_num_replicas: int
+    curr_num_replicas: int
+    policy: str
+
+
+class Scaling(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The count in force and the last decisions, oldest first. `rules` are those that it was chosen by."""
+
+    count: int
+    rules: ScalingRules
+    decisions: tuple[ScalingDecision, ...] = ()
+
+
+def rules_of(config: AutoscalingConfig | None) -> ScalingRules | None:
+    """None for a fixed number of replicas."""
+    if config is None:
+        return None
+    kind = built_in_policy(config.policy.policy_function)
+    zero_delay_s = config.downscale_to_zero_delay_s
+    return ScalingRules(
+        low=config.min_replicas,
+        high=config.max_replicas,
+        initial=config.initial_replicas,
+        target_ongoing=config.target_ongoing_requests,
+        interval_s=config.sample_interval_s,
+        look_back_s=config.look_back_period_s,
+        up_factor=config.up_factor,
+        down_factor=config.down_factor,
+        up_delay_s=config.upscale_delay_s,
+        down_delay_s=config.downscale_delay_s,
+        zero_delay_s=config.downscale_delay_s if zero_delay_s is None else zero_delay_s,
+        aggregation=config.aggregation_function.value,
+        policy_kind=kind,
+        policy="" if kind == "default" else str(config.policy.policy_function),
+        policy_kwargs=msgspec.json.encode(config.policy.policy_kwargs).decode(),
+    )
+
+
+def counted(target: Target, former: Target | None, scaling: Scaling | None) -> tuple[Target, Scaling | None]:
+    """`target`, as a spec gives it, with the count that is to be in force.
+
+    A count that was chosen for the same options stays. Other rules begin with their initial count, or else with the
+    count that there is, within their bounds (surface 6.6).
+    """
+    rules = target.rules
+    if rules is None:
+        return target, None
+    before = scaling.rules if scaling is not None else None
+    if scaling is not None and before is not None and _declared(before) == _declared(rules):
+        # While capacity rises, as in a hand-over between two instances, the initial count is the least (surface 6.6).
+        is_rising = _percent(rules) > _percent(before) and rules.initial is not None
+        count = rules.clip(max(scaling.count, rules.first) if is_rising else scaling.count)
+    elif rules.initial is not None:
+        count = rules.first
+    else:
+        present = scaling.count if scaling is not None else former.num_replicas if former is not None else 0
+        count = rules.clip(present)
+    decisions = scaling.decisions if scaling is not None else ()
+    return with_count(target, count), Scaling(count, rules, decisions)
+
+
+def _declared(rules: ScalingRules) -> ScalingRules:
+    """What its user has written, without what the instance makes of it."""
+    return msgspec.structs.replace(rules, capacity=None)
+
+
+def _percent(rules: ScalingRules) -> float:
+    return 100.0 if rules.capacity is None else rules.capacity
+
+
+def with_count(target: Target, count: int) -> Target:
+    """The target with another number of replicas."""
+    if target.num_replicas == count:
+        return target
+    config = msgspec.structs.replace(target.config, world_size=count)
+    return msgspec.structs.replace(target, num_replicas=count, config=config)
+
+
+def decided(scaling: Scaling, count: int, before: int, reason: str, at: float) -> Scaling:
+    """The row after the count was changed to `count`; only the last decisions are kept."""
+    decision = ScalingDecision(at, reason, before, count, scaling.rules.policy_kind or "custom")
+    decisions = (*scaling.decisions, decision)[-_KEPT_DECISIONS:]
+    return msgspec.structs.replace(scaling, count=count, decisions=decisions)

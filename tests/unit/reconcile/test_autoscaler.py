@@ -1,0 +1,256 @@
+"""Counts that follow from load: the formula, delays, factors, waking, and what is durable of it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import Any
+
+import msgspec
+import pytest
+from tests.decided import Decided
+
+from eagleray.reconcile import events as e
+from eagleray.reconcile.autoscaler import Autoscaler
+from eagleray.reconcile.load import Sample
+from eagleray.reconcile.scaling import ScalingRules, rules_of
+from eagleray.reconcile.world import DeploymentRow
+from eagleray.spec.autoscaling import AutoscalingConfig
+
+KEY = "default#model"
+AUTO = {"min_replicas": 1, "max_replicas": 10}
+
+
+def rules(**given: Any) -> ScalingRules:
+    fields = {
+        "low": 0,
+        "high": 10,
+        "interval_s": 1.0,
+        "look_back_s": 5.0,
+        "up_delay_s": 0.0,
+        "down_delay_s": 0.0,
+    }
+    return ScalingRules(**{**fields, "zero_delay_s": 0.0, **given})
+
+
+class Life:
+    """A deployment whose replicas are up at once; one router tells its load every second."""
+
+    def __init__(self, **given: Any) -> None:
+        self.rules = rules(**given)
+        self.scaler = Autoscaler(self.rules)
+        self.now = 100.0
+        self.count = self.rules.low
+
+    def tell(self, queued: int, running: int = 0) -> int:
+        self.scaler.tell("proxy", Sample(self.now, queued, running, 0))
+        return self.look()
+
+    def look(self) -> int:
+        bounds = (self.rules.low, self.rules.high)
+        wish = self.scaler.decide(self.now, self.count, self.count, bounds=bounds)
+        if wish is not None:
+            assert wish.reason
+            self.count = wish.num_replicas
+        return self.count
+
+    def hold(self, load: int, seconds: int) -> list[int]:
+        """Counts, second by second."""
+        counts = []
+        for _ in range(seconds):
+            self.now += 1.0
+            counts.append(self.tell(0, load))
+        return counts
+
+
+def test_first_call_wakes_what_has_no_replica_whatever_the_delay() -> None:
+    life = Life(up_delay_s=30.0)
+    assert life.look() == 0
+    assert life.tell(1) == 1
+
+
+def test_waking_takes_as_many_replicas_as_the_factor_says() -> None:
+    assert Life(up_factor=2.5).tell(1) == 3
+    assert Life(up_factor=25.0).tell(1) == 10
+
+
+def test_replicas_are_load_over_target() -> None:
+    life = Life(low=1)
+    assert life.hold(8, 6)[-1] == 4
+    assert life.hold(0, 7)[-1] == 1
+
+
+def test_factor_damps_the_way_up() -> None:
+    life = Life(low=1, up_factor=0.5, look_back_s=0.5)
+    assert life.hold(16, 6) == [5, 7, 8, 8, 8, 8]
+
+
+def test_small_factor_does_not_stop_half_way_down() -> None:
+    life = Life(low=1, down_factor=0.1, look_back_s=0.5)
+    life.count = 5
+    assert life.hold(2, 6) == [4, 3, 2, 1, 1, 1]
+
+
+def test_upscale_delay_begins_again_when_load_falls_back() -> None:
+    life = Life(low=1, up_delay_s=3.5, look_back_s=0.5)
+    assert life.hold(8, 3) == [1, 1, 1]
+    assert life.hold(2, 2) == [1, 1]
+    assert life.hold(8, 6) == [1, 1, 1, 1, 1, 4]
+
+
+def test_last_replica_goes_by_a_delay_of_its_own() -> None:
+    life = Life(down_delay_s=2.0, zero_delay_s=4.0, look_back_s=0.5)
+    life.count = 3
+    assert life.hold(0, 8) == [3, 3, 1, 1, 1, 1, 1, 0]
+
+
+def test_bounds_that_have_moved_count_at_once() -> None:
+    life = Life(low=2, down_delay_s=600.0)
+    life.count = 10
+    life.rules = rules(low=2, high=4)
+    life.scaler.change_rules(life.rules)
+    assert life.look() == 4
+
+
+def test_silent_router_is_taken_to_have_no_load() -> None:
+    life = Life(low=1, look_back_s=1.0)
+    assert life.tell(0, 20) == 10
+    life.now += 9.0
+    assert life.look() == 10
+    life.now += 2.0
+    life.look()
+    life.now += 2.0
+    assert life.look() == 1
+
+
+def test_time_of_the_next_look() -> None:
+    life = Life(low=1, down_delay_s=30.0)
+    life.look()
+    assert life.scaler.next_at(life.now, life.count) is None
+    life.tell(0, 2)
+    assert life.scaler.next_at(life.now, life.count) == life.now + 1.0 or life.count == 1
+    life.count = 5
+    life.look()
+    life.now += 6
+    life.look()
+    assert life.scaler.scaling_status == "DOWNSCALING"
+    assert life.scaler.next_at(life.now, life.count) is not None
+
+
+def test_policy_of_the_users_is_damped_delayed_and_bounded_like_ours() -> None:
+    scaler = Autoscaler(rules(up_delay_s=2.0))
+    assert scaler.decide(0.0, 2, 2, bounds=(1, 4), wanted=50.0) is None
+    wish = scaler.decide(2.0, 2, 2, bounds=(1, 4), wanted=50.0)
+    assert wish is not None and wish.num_replicas == 4
+    assert "policy" in wish.reason
+
+
+# ---- configuration ----------------------------------------------------------------------------------------------
+
+
+def test_gains_come_from_the_newest_name_that_was_given() -> None:
+    assert rules_of(None) is None
+    old = rules_of(
+        AutoscalingConfig(smoothing_factor=0.5, upscale_smoothing_factor=0.6, upscaling_factor=0.7)
+    )
+    assert old is not None and (old.up_factor, old.down_factor) == (0.7, 0.5)
+
+
+def test_samples_come_five_times_in_the_look_back_period() -> None:
+    assert AutoscalingConfig().sample_interval_s == 6.0
+    with pytest.warns(DeprecationWarning, match="metrics_interval_s"):
+        assert AutoscalingConfig(metrics_interval_s=0.5).sample_interval_s == 0.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        AutoscalingConfig(metrics_interval_s=10, look_back_period_s=1)
+
+
+# ---- the world -----------------------------------------------------------------------------------------------------
+
+
+def scale(decided: Decided, count: int) -> None:
+    decided.apply(e.Autoscaled(KEY, count, "because", 1.0))
+
+
+def test_count_of_load_is_no_deploy() -> None:
+    decided = Decided()
+    decided.deploy(model={"autoscaling_config": AUTO})
+    decided.settle()
+    assert len(decided.listed(KEY)) == 1
+    scale(decided, 3)
+    assert decided.app().status == "RUNNING"
+    status = decided.status()
+    assert (status.status, status.status_trigger) == ("UPSCALING", "AUTOSCALING")
+    assert status.message == "Upscaling from 1 to 3 replicas."
+    decided.settle()
+    assert len(decided.listed(KEY)) == 3
+    assert (decided.status().status, decided.status().status_trigger) == ("HEALTHY", "UPSCALE_COMPLETED")
+    scale(decided, 1)
+    assert (decided.status().status, decided.status().status_trigger) == ("DOWNSCALING", "AUTOSCALING")
+    decided.settle()
+    assert len(decided.listed(KEY)) == 1
+
+
+def test_count_survives_a_redeploy_and_a_restart() -> None:
+    decided = Decided()
+    decided.deploy(model={"autoscaling_config": AUTO})
+    decided.settle()
+    scale(decided, 4)
+    decided.settle()
+    decided.deploy(version="v2", model={"autoscaling_config": AUTO})
+    decided.settle()
+    assert len(decided.listed(KEY)) == 4
+    decided.restart()
+    decided.settle()
+    assert len(decided.listed(KEY)) == 4
+    decided.deploy(version="v2", model={"autoscaling_config": {**AUTO, "max_replicas": 2}})
+    decided.settle()
+    assert len(decided.listed(KEY)) == 2
+    decided.deploy(version="v2", model={"autoscaling_config": {**AUTO, "initial_replicas": 3}})
+    decided.settle()
+    assert len(decided.listed(KEY)) == 3
+    decided.deploy(version="v2", model={"num_replicas": 2})
+    decided.settle()
+    assert len(decided.listed(KEY)) == 2
+
+
+def test_zero_replicas_are_healthy() -> None:
+    decided = Decided()
+    decided.deploy(model={"autoscaling_config": {**AUTO, "min_replicas": 0}})
+    decided.settle()
+    assert not decided.listed(KEY)
+    assert decided.app().status == "RUNNING"
+    scale(decided, 1)
+    decided.settle()
+    assert len(decided.listed(KEY)) == 1
+    scale(decided, 0)
+    decided.settle()
+    assert not decided.alive
+    assert decided.app().status == "RUNNING"
+
+
+def test_failing_start_after_waking_is_unhealthy_and_tried_again() -> None:
+    decided = Decided()
+    decided.deploy(model={"autoscaling_config": {**AUTO, "min_replicas": 0}})
+    decided.settle()
+    decided.outcome = lambda row: "raises"
+    scale(decided, 1)
+    decided.settle()
+    decided.advance(120.0)
+    assert decided.app().status == "UNHEALTHY"
+    decided.outcome = lambda row: "up"
+    decided.advance(60.0)
+    assert decided.app().status == "RUNNING"
+
+
+def test_last_ten_decisions_are_kept() -> None:
+    decided = Decided()
+    decided.deploy(model={"autoscaling_config": AUTO})
+    for count in (2, 3, 4, 5, 6, 7, 8, 9, 10, 9, 8, 7):
+        scale(decided, count)
+    decided.rows()
+    row = msgspec.json.decode(decided.stored["deployments", KEY], type=DeploymentRow)
+    assert row.scaling is not None and len(row.scaling.decisions) == 10
+    last = row.scaling.decisions[-1]
+    assert (last.prev_num_replicas, last.curr_num_replicas, last.policy) == (8, 7, "default")
+    assert json.loads(msgspec.json.encode(last))["reason"] == "because"
