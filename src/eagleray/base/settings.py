@@ -39,6 +39,10 @@ class Settings:
     state_home: str = _setting(
         "", "Directory of sessions (state and logs); XDG_STATE_HOME/eagleray otherwise."
     )
+    state_dir: str = _setting(
+        "",
+        "State and logs of the instance of `eagleray start`, kept over its lives; STATE_HOME/main otherwise.",
+    )
     runtime_home: str = _setting(
         "", "Directory of sockets; XDG_RUNTIME_DIR/eagleray or a private one otherwise."
     )

@@ -159,10 +159,10 @@ def _declare(
         sys_path = (str(environment["working_dir"]),)
     code = {key: written.get(key) for key in ("import_path", "args", "runtime_env", "autoscaling_policy")}
     digest = hashlib.sha256(_text([code, sys_path]).encode()).hexdigest()[:16]
-    text = _text(written)
+    text = json.dumps(written)
     row = world.applications.get(name)
     if row is not None and not row.deleting and row.config and row.code_digest == digest:
-        if row.config == text and not is_new and (row.build is not None or row.code_spec):
+        if json.loads(row.config) == written and not is_new and (row.build is not None or row.code_spec):
             return []
         if row.build is not None:
             return [e.Declared(name, text, wall_time_s())]

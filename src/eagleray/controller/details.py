@@ -62,7 +62,7 @@ class Details:
         config, world = self._config, self._world
         return {
             "controller_info": {
-                **self._process("controller", os.getpid(), f"{config.logs_dir}/controller_{os.getpid()}.log"),
+                **self._process("controller", os.getpid(), f"{config.logs_dir}/controller.log"),
                 "actor_name": "SERVE_CONTROLLER_ACTOR",
             },
             "proxy_location": "Disabled" if config.http_host is None else "EveryNode",

@@ -147,8 +147,8 @@ class Service:
         return Accepted()
 
     async def _wait(self, body: bytes, incoming: Incoming) -> None:
-        names = decode(body, WaitApplications).names
-        async for progress in follow_applications(self._controller, names):
+        message = decode(body, WaitApplications)
+        async for progress in follow_applications(self._controller, message.names, message.verbose):
             incoming.send(encode(progress), end=progress.done)
 
     async def _delete(self, body: bytes, incoming: Incoming) -> Message:

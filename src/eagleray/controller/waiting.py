@@ -13,8 +13,10 @@ from eagleray.spec.status import ApplicationStatus, ApplicationStatusOverview
 from eagleray.wire.control import Progress
 
 
-async def follow_applications(controller: Controller, names: Iterable[str]) -> AsyncIterator[Progress]:
-    """What is worth telling while the named applications come up; the last one is `done`.
+async def follow_applications(
+    controller: Controller, names: Iterable[str], verbose: bool = False
+) -> AsyncIterator[Progress]:
+    """What is worth telling while the named applications come up, with `verbose` every step; the last one is `done`.
 
     `running` means that every router knows it: a request sent now is answered.
     """
@@ -22,7 +24,8 @@ async def follow_applications(controller: Controller, names: Iterable[str]) -> A
     generations = {name: _generation(world, name) for name in names}
     told: set[str] = set()
     while True:
-        for message in _remarks(world, generations):
+        steps = _steps(world, generations) if verbose else []
+        for message in [*steps, *_remarks(world, generations)]:
             if message not in told:
                 told.add(message)
                 yield Progress(message=message)
@@ -67,6 +70,30 @@ def _failure(overview: ApplicationStatusOverview) -> str:
         if one.status == "DEPLOY_FAILED" and one.message
     ]
     return "\n".join([overview.message, *details])
+
+
+def _steps(world: World, names: Iterable[str]) -> list[str]:
+    """How far each application is, and the last word of a replica that failed to start."""
+    steps = []
+    for name in names:
+        row = world.applications.get(name)
+        if row is not None and row.build is not None:
+            steps.append(f"'{row.build.import_path}' is being imported.")
+            continue
+        for key in world.deployments_of(name):
+            one = world.deployments[key]
+            if one.target is None:
+                continue
+            deployment, rollout, wanted = key.partition("#")[2], one.row.rollout, one.target.num_replicas
+            mine = [inst for inst in world.instances_of(key) if inst.row.version == one.target.version]
+            up = sum(instance.is_listed for instance in mine)
+            steps.append(f"Deployment '{deployment}': {up} of {wanted} replicas are up.")
+            if rollout.failures and rollout.error:
+                last = rollout.error.strip().rpartition("\n")[2]
+                steps.append(
+                    f"Deployment '{deployment}': a replica failed to start ({rollout.failures}): {last}"
+                )
+    return steps
 
 
 def _remarks(world: World, generations: dict[str, int]) -> list[str]:

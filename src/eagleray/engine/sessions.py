@@ -49,10 +49,7 @@ def runtime_dirs(settings: Settings) -> list[str]:
 
 def make_session_dir(settings: Settings) -> tuple[str, int]:
     """A new session directory and the descriptor that locks it; older sessions than the last few are removed."""
-    base = settings.state_home or os.path.join(
-        os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "eagleray"
-    )
-    sessions = Path(base, "sessions")
+    sessions = Path(_state_home(settings), "sessions")
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(wall_time_s()))
     try:
         sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -66,9 +63,32 @@ def make_session_dir(settings: Settings) -> tuple[str, int]:
     return path, lock
 
 
+def main_runtime_dir(settings: Settings) -> str:
+    """Where the sockets of this user's detached instance are; OSError when others may write there.
+
+    Always the same path, so that later commands find it.
+    """
+    home = _runtime_home(settings)
+    path = Path("/tmp", f"{PREFIX}main-{os.getuid()}") if home is None else home / "main"
+    if os.path.lexists(path) and not _is_private(path):
+        raise PermissionError(f"{path} must be a directory of yours that nobody else may enter; remove it.")
+    return str(path)
+
+
+def main_state_dir(settings: Settings) -> str:
+    """Where the detached instance keeps its state and logs over all its lives."""
+    return settings.state_dir or os.path.join(_state_home(settings), "main")
+
+
 def remove_tree(path: str) -> None:
     """Removes a directory and all that is in it; what cannot be removed stays."""
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _state_home(settings: Settings) -> str:
+    return settings.state_home or os.path.join(
+        os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "eagleray"
+    )
 
 
 def _runtime_home(settings: Settings) -> Path | None:

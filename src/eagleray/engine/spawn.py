@@ -150,14 +150,15 @@ def spawn_node(config: NodeConfig | None = None, *, writes_bytecode: bool = True
         with theirs, listen_unix(os.path.join(config.runtime_dir, "controller.sock")) as control:
             config = msgspec.structs.replace(config, owner_fd=theirs.fileno(), control_fd=control.fileno())
             flags = [] if writes_bytecode else ["-B"]
-            process = _spawn(config, [theirs.fileno(), control.fileno(), *locks], flags)
+            process = spawn(config, [theirs.fileno(), control.fileno(), *locks], flags)
     finally:
         for fd in locks:
             os.close(fd)
     return NodeProcess(process, owner, config)
 
 
-def _spawn(config: NodeConfig, fds: list[int], flags: list[str]) -> subprocess.Popen[bytes]:
+def spawn(config: NodeConfig, fds: list[int], flags: list[str]) -> subprocess.Popen[bytes]:
+    """Node's process, which inherits `fds`; its directories exist. `flags` are Python's own."""
     # -P: a file of the user's in the working directory must not shadow what node imports; PYTHONPATH still counts.
     command = [sys.executable, "-P", *flags, "-m", "eagleray.engine.node"]
     with open(os.path.join(config.logs_dir, "node.log"), "ab") as log:

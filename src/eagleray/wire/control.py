@@ -285,9 +285,13 @@ class JsonReply(Message):
 
 
 class WaitApplications(Message):
-    """Body of the streaming call `wait`: DATA chunks are `Progress`, the last one has `done`."""
+    """Body of the streaming call `wait`: DATA chunks are `Progress`, the last one has `done`.
+
+    `verbose` tells each step, not only what takes long.
+    """
 
     names: list[str]
+    verbose: bool = False
 
 
 class Progress(Message):

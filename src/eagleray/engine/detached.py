@@ -1,0 +1,103 @@
+"""The instance that outlives its terminal: started by `eagleray start`, found by later commands, ended by `shutdown`.
+
+There is one per user. Two locks, which node holds for as long as it lives, say that it runs: that of the runtime
+directory, where its sockets are, and that of the state directory, which a later start takes up again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+
+import msgspec
+
+from eagleray.base.settings import Settings
+from eagleray.engine.base import EngineError
+from eagleray.engine.sessions import main_runtime_dir, main_state_dir, remove_tree
+from eagleray.engine.spawn import spawn
+from eagleray.rpc.unix import listen_unix
+from eagleray.wire.control import NodeConfig
+
+
+@dataclass(frozen=True)
+class Places:
+    """Directories of the detached instance; they need not exist."""
+
+    runtime_dir: str
+    state_dir: str
+
+    @property
+    def address(self) -> str:
+        """Where its controller is called."""
+        return f"unix:{self.runtime_dir}/controller.sock"
+
+    @property
+    def logs_dir(self) -> str:
+        return os.path.join(self.state_dir, "logs")
+
+    @classmethod
+    def find(cls, settings: Settings) -> Places:
+        """Those of this user; OSError when somebody else has made a directory of that name."""
+        return cls(main_runtime_dir(settings), main_state_dir(settings))
+
+
+def start_detached(config: NodeConfig, settings: Settings) -> Places:
+    """Starts node in a session of its own and returns at once; its controller can be dialled.
+
+    EngineError("exists") when it runs already: nothing has been touched then.
+    """
+    places = Places.find(settings)
+    for path in (places.state_dir, places.logs_dir):
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    locks: list[int] = []
+    try:
+        for path in (_runtime_lock(places), os.path.join(places.state_dir, "lock")):
+            lock = _try_lock(path)
+            if lock is None:
+                raise EngineError("exists", f"Eagleray is running already ({path} is locked).")
+            locks.append(lock)
+        remove_tree(places.runtime_dir)  # left by one that was killed
+        os.mkdir(places.runtime_dir, 0o700)
+        config = msgspec.structs.replace(
+            config,
+            runtime_dir=places.runtime_dir,
+            state_dir=places.state_dir,
+            logs_dir=places.logs_dir,
+            owner_fd=-1,
+        )
+        with listen_unix(os.path.join(places.runtime_dir, "controller.sock")) as control:
+            config = msgspec.structs.replace(config, control_fd=control.fileno())
+            process = spawn(config, [control.fileno(), *locks], [])
+        process.returncode = 0  # nobody's child from here on: it is not waited for
+    finally:
+        for lock in locks:
+            os.close(lock)
+    return places
+
+
+def is_running(places: Places) -> bool:
+    """Whether node lives; true for a moment after its last word, too."""
+    try:
+        lock = _try_lock(_runtime_lock(places))
+    except OSError:
+        return False
+    if lock is None:
+        return True
+    os.close(lock)
+    return False
+
+
+def _runtime_lock(places: Places) -> str:
+    return f"{places.runtime_dir}.lock"
+
+
+def _try_lock(path: str) -> int | None:
+    """A descriptor that holds the lock until its last copy is closed; None when somebody else has it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd
