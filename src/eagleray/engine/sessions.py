@@ -44,6 +44,10 @@ def runtime_dirs(settings: Settings) -> list[str]:
     """Runtime directories of this user that may be those of running instances, the youngest first."""
     homes = {_runtime_home(settings), Path(tempfile.gettempdir()), Path("/tmp")}
     found = [path for home in homes if home is not None for path in _own_dirs(home)]
+    main = [
+        home / name for home in homes if home is not None for name in ("main", f"{PREFIX}main-{os.getuid()}")
+    ]
+    found += [path for path in main if _is_private(path)]
     return [str(path) for path in sorted(found, key=_made_at, reverse=True)]
 
 
