@@ -225,7 +225,7 @@ class Decided:
         world = self.world
         table = routing_table(world, 1, "/run")
         for key, entry in table.deployments.items():
-            listed = {one.row.unique_id for one in world.instances_of(key) if one.state in LISTED}
+            listed = {one.row.unique_id for one in world.instances_of(key) if one.is_routed}
             assert {replica.replica_id for replica in entry.replicas} == listed
         used: Counter[str] = Counter()
         for ref, instance in world.instances.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
-from eagleray.reconcile.instance import LISTED, Instance
+from eagleray.reconcile.instance import Instance
 from eagleray.reconcile.target import PROXY_KEYS, Target
 from eagleray.reconcile.world import Deployment, World
 from eagleray.routing.table import DeploymentEntry, ReplicaEntry, Route, RouterEntry, RoutingTable
@@ -19,7 +19,10 @@ def control_address(runtime_dir: str, ref: str) -> str:
 
 
 def routing_table(world: World, version: int, runtime_dir: str) -> RoutingTable:
-    """Only instances in a LISTED state are in it. A deployment that goes stays for its callers, without a route."""
+    """Only instances that are up and not stopped are in it.
+
+    A deployment that goes stays for its callers, without a route.
+    """
     deployments, routes, ingress = {}, [], {}
     for key, deployment in world.deployments.items():
         target = deployment.target or deployment.row.stable
@@ -52,7 +55,7 @@ def _entry(
             max_ongoing=_max_ongoing(instance),
         )
         for instance in world.instances_of(key)
-        if instance.state in LISTED
+        if instance.is_routed
     )
     failed = "it failed to deploy" if deployment.row.rollout.halted and not replicas else ""
     return deployment_entry(target, replicas, failed)

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Iterator
 
 from eagleray.engine.base import Engine
-from eagleray.reconcile.events import Event, Happened
+from eagleray.reconcile.events import Event, Happened, Suspended
 from eagleray.reconcile.instance import Trigger
 from eagleray.rpc.client import Client
 from eagleray.wire.control import Exited
@@ -27,6 +27,7 @@ class Observer:
         self._clients: dict[str, Client] = {}
         self._announced: set[str] = set()
         self._exits: dict[str, asyncio.Future[Exited]] = {}
+        engine.on_suspended = lambda ref, stopped: post(Suspended(ref, stopped))
 
     async def watch_exits(self) -> None:
         """Runs until the engine is closed or has died."""

@@ -7,7 +7,7 @@ implementation runs the same contract suite (`tests/contract/engine`).
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -43,6 +43,10 @@ class Capacity:
 
 class Engine(Protocol):
     """Starts children by `ref`, which the caller chooses and which is unique among living children."""
+
+    on_suspended: Callable[[str, bool], None]
+    """Called with a ref when its process was stopped by a signal (True) or goes on (False), and after `children()` for
+    each that is stopped. The caller sets it; by default nothing happens."""
 
     async def start(self, request: StartChild) -> Started:
         """Returns when the process exists and its socket accepts connects; raises EngineError."""

@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import msgspec
@@ -33,6 +33,7 @@ from eagleray.wire.control import (
     StartFailed,
     StopChild,
     StopNode,
+    Suspended,
 )
 
 __all__ = ["LocalEngine", "NodeProcess", "local_capacity", "node_config", "spawn_node"]
@@ -44,6 +45,7 @@ class LocalEngine(asyncio.Protocol):
     """An `Engine` on node's socketpair; made by `attach`, on whose loop it lives."""
 
     def __init__(self, capacity: Capacity) -> None:
+        self.on_suspended: Callable[[str, bool], None] = _ignore
         self._capacity = capacity
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
@@ -148,10 +150,16 @@ class LocalEngine(asyncio.Protocol):
                     starting.set_exception(EngineError(event.code, event.reason))
             case Exited():
                 self._exits.put_nowait(event)
+            case Suspended(ref=ref, stopped=stopped):
+                self.on_suspended(ref, stopped)
             case Children():
                 listed = self._listing.popleft()
                 if not listed.done():
                     listed.set_result(event.children)
+
+
+def _ignore(ref: str, stopped: bool) -> None:
+    """Nobody wants to know."""
 
 
 def local_capacity(config: NodeConfig) -> Capacity:

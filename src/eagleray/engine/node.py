@@ -6,6 +6,9 @@ or SIGINT, children get SIGTERM, after `END_GRACE_S` SIGKILL with their process 
 
 Children are signalled by pid only while they are node's unreaped children, so a pid can never be somebody else's; the
 driver, which is no child of node's, is watched by pidfd.
+
+A child that is stopped (SIGSTOP) cannot say so; the kernel tells node, which tells the controller, and kills the
+controller itself when that stays stopped.
 """
 
 from __future__ import annotations
@@ -50,6 +53,7 @@ from eagleray.wire.control import (
     StartFailed,
     StopChild,
     StopNode,
+    Suspended,
     decode,
     encode,
 )
@@ -65,6 +69,9 @@ RESTART_DELAYS_S = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 
 STABLE_AFTER_S = 10.0
 """A controller that has lived this long is restarted at once again."""
+
+STOPPED_S = 2.0
+"""A controller that was stopped by a signal may go on within this time; else it is killed and started again."""
 
 PRELOAD = (
     "eagleray.replica.__main__",
@@ -98,6 +105,8 @@ class Node:
         self._failures = 0
         self._restart_at: float | None = None
         self._kill_at: float | None = None
+        self._patience_at: float | None = None
+        """When a stopped controller is killed."""
 
     def run(self) -> None:
         """Supervises until the end, then removes the sockets."""
@@ -110,6 +119,10 @@ class Node:
                 key.data()
             if self._restart_at is not None and time.monotonic() >= self._restart_at:
                 self._start_controller()
+            if self._patience_at is not None and time.monotonic() >= self._patience_at:
+                self._patience_at = None
+                log.error("The controller has been stopped for %g s: it is killed.", STOPPED_S)
+                self._nursery.signal(CONTROLLER_REF, signal.SIGKILL)
         self._nursery.kill_all(KILL_TIMEOUT_S)
         shutil.rmtree(self._config.runtime_dir, ignore_errors=True)
 
@@ -153,7 +166,7 @@ class Node:
         self._selector.register(fd, selectors.EVENT_READ, callback)
 
     def _timeout_s(self) -> float | None:
-        moments = [at for at in (self._restart_at, self._kill_at) if at is not None]
+        moments = [at for at in (self._restart_at, self._kill_at, self._patience_at) if at is not None]
         return max(0.0, min(moments) - time.monotonic()) if moments else None
 
     def _on_signals(self) -> None:
@@ -161,6 +174,8 @@ class Node:
         if signal.SIGCHLD in received:
             for exited in self._nursery.reap():
                 self._on_exited(exited)
+            for turned in self._nursery.turned():
+                self._on_turned(turned)
         for signum in received & {signal.SIGTERM, signal.SIGINT}:
             if self._kill_at is not None:  # asked a second time: no more grace
                 self._kill_at = 0.0
@@ -232,8 +247,15 @@ class Node:
             return
         self._drop_channel()
         if self._kill_at is None:
+            self._patience_at = None
             self._plan_restart()
             log.error("The controller (pid %d) has ended with status %d.", exited.pid, exited.status)
+
+    def _on_turned(self, turned: Suspended) -> None:
+        if turned.ref == CONTROLLER_REF:
+            self._patience_at = time.monotonic() + STOPPED_S if turned.stopped else None
+        elif self._channel is not None:
+            self._channel.send(turned)
 
     # ---- its commands ------------------------------------------------------------------------------------------
 
@@ -257,6 +279,8 @@ class Node:
             case ListChildren() if self._channel is not None:
                 children = [child for child in self._nursery.started() if child.ref != CONTROLLER_REF]
                 self._channel.send(Children(children=children))
+                for ref in self._nursery.stopped():
+                    self._channel.send(Suspended(ref=ref, stopped=True))
             case StopNode():
                 self._begin_end("asked by the controller")
 

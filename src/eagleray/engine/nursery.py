@@ -19,7 +19,7 @@ from eagleray.engine.base import EngineError
 from eagleray.engine.linux import children_of
 from eagleray.engine.zygote import Birth, fork_child
 from eagleray.rpc.unix import calls_path, unlink_socket
-from eagleray.wire.control import Exited, StartChild, Started
+from eagleray.wire.control import Exited, StartChild, Started, Suspended
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Nursery:
         # Nobody writes: the children see EOF when node, the only holder of the other end, has died.
         self._life_read, self._life_write = os.pipe2(os.O_CLOEXEC)
         self._living: dict[int, _Living] = {}
+        self._stopped: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._living)
@@ -98,6 +99,7 @@ class Nursery:
         while (found := _next_ended()) is not None:
             _kill_group(found.si_pid)
             os.waitid(os.P_PID, found.si_pid, os.WEXITED)
+            self._stopped.discard(found.si_pid)
             living = self._living.pop(found.si_pid, None)
             if living is None:
                 continue
@@ -107,6 +109,23 @@ class Nursery:
             status = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
             exits.append(Exited(ref=living.started.ref, pid=found.si_pid, status=status))
         return exits
+
+    def turned(self) -> list[Suspended]:
+        """What was stopped by a signal, or goes on, since the last call; the kernel tells by SIGCHLD.
+
+        A process that a debugger holds is not stopped in this sense.
+        """
+        news = []
+        while (found := _next_turned()) is not None:
+            stopped = found.si_code == os.CLD_STOPPED
+            (self._stopped.add if stopped else self._stopped.discard)(found.si_pid)
+            if (living := self._living.get(found.si_pid)) is not None:
+                news.append(Suspended(ref=living.started.ref, stopped=stopped))
+        return news
+
+    def stopped(self) -> list[str]:
+        """Refs of the children that are stopped now."""
+        return [living.started.ref for pid, living in self._living.items() if pid in self._stopped]
 
     def kill_all(self, timeout_s: float) -> None:
         """SIGKILLs the groups and then all descendants that the kernel hands over, until none is left.
@@ -146,6 +165,13 @@ def _fork_logging_to(log_path: str, child: Child, request: StartChild, keep: fro
 def _next_ended() -> os.waitid_result | None:
     try:
         return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:  # no children at all
+        return None
+
+
+def _next_turned() -> os.waitid_result | None:
+    try:
+        return os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WCONTINUED | os.WNOHANG)
     except ChildProcessError:  # no children at all
         return None
 

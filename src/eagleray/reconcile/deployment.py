@@ -22,6 +22,9 @@ SIGKILL = 9
 DRAIN_GRACE_S = 2.0
 """Beyond its own time-out a draining replica gets this long to report and to run `__del__`."""
 
+SUSPENDED_S = 2.0
+"""A process that was stopped by a signal (SIGSTOP) may go on within this time; else it is killed and replaced."""
+
 STOP_GRACE_S = 3.0
 """A process that has drained ends by itself; one that does not within this time is killed."""
 
@@ -57,6 +60,12 @@ def _order(plan: Plan, instance: Instance, deployment: Deployment | None, now: f
             plan.events.append(e.Happened(ref, Trigger.OVERDUE))
             return
         plan.wake(instance.due_at)
+    if instance.suspended_at is not None and state not in (_S.STOPPING, _S.KILLING):
+        if now >= (at := instance.suspended_at + SUSPENDED_S):
+            reason = f"its process was stopped by a signal and did not go on within {SUSPENDED_S:g} s"
+            plan.events.append(e.Happened(ref, Trigger.LOST, reason))
+            return
+        plan.wake(at)
     if instance.ordered is not state:
         _order_state(plan, instance, deployment)
     if state in LISTED and instance.check_at is not None and not instance.checking:

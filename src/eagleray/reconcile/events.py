@@ -146,6 +146,13 @@ class Born(Event, frozen=True):
     at: float = 0.0
 
 
+class Suspended(Event, frozen=True):
+    """The process was stopped by a signal such as SIGSTOP, or goes on again."""
+
+    ref: str
+    stopped: bool
+
+
 class HealthChecked(Event, frozen=True):
     """`error` is empty, or why the check failed (time-outs among it). `rss_bytes` of its process, 0: not measured."""
 

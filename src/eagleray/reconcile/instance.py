@@ -162,6 +162,7 @@ class Instance:
         "ordered",
         "reason",
         "row",
+        "suspended_at",
         "up_since",
     )
 
@@ -179,12 +180,19 @@ class Instance:
         self.up_since: float | None = None
         self.due_at: float | None = None
         """When the present state becomes OVERDUE."""
+        self.suspended_at: float | None = None
+        """Since when its process is stopped by a signal: no requests for it meanwhile."""
         self.reason = ""
         self.history: deque[str] = deque(maxlen=_HISTORY_LENGTH)
 
     @property
     def state(self) -> InstanceState:
         return self.row.state
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether it is to get requests."""
+        return self.row.state in LISTED and self.suspended_at is None
 
     @property
     def is_listed(self) -> bool:

@@ -89,6 +89,14 @@ def _expire(world: World, instance: Instance, reason: str) -> None:
         world.put_instance(instance)
 
 
+def suspended(world: World, event: e.Suspended, now: float) -> set[str]:
+    instance = world.instances.get(event.ref)
+    if instance is None:
+        return set()
+    instance.suspended_at = now if event.stopped else None
+    return {instance.row.owner}
+
+
 def check_begun(world: World, event: e.CheckBegun, now: float) -> set[str]:
     world.instances[event.ref].checking = True
     return set()

@@ -308,6 +308,7 @@ _HANDLERS: dict[type[e.Event], Callable[[World, Any, float], set[str]]] = {
     e.Ended: World._on_ended,
     e.Happened: lifecycle.happened,
     e.Born: lifecycle.born,
+    e.Suspended: lifecycle.suspended,
     e.HealthChecked: lifecycle.health_checked,
     e.CheckBegun: lifecycle.check_begun,
     e.ReconfigureDecided: lifecycle.reconfigure_decided,

@@ -79,14 +79,21 @@ class Exited(Message, tag="exited"):
     status: int
 
 
+class Suspended(Message, tag="suspended"):
+    """The child's process was stopped by a signal such as SIGSTOP, or goes on again (`stopped` is False)."""
+
+    ref: str
+    stopped: bool
+
+
 class Children(Message, tag="children"):
-    """Everything alive, for adoption after a restart of the controller."""
+    """Everything alive, for adoption after a restart of the controller; `Suspended` follows for what is stopped."""
 
     children: list[Started] = []
 
 
 NodeCommand = StartChild | StopChild | ListChildren | StopNode
-NodeEvent = Started | StartFailed | Exited | Children
+NodeEvent = Started | StartFailed | Exited | Suspended | Children
 
 
 class NodeConfig(Message):

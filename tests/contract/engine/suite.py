@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -51,6 +52,25 @@ async def reports_how_children_end(engine: Engine, rig: Rig) -> None:
     rig.ask("d", "about")
     await engine.stop("d")
     assert await next_exit(engine) == ("d", -15)
+
+
+async def tells_who_is_stopped_and_who_goes_on(engine: Engine, rig: Rig) -> None:
+    heard: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
+    engine.on_suspended = lambda ref, stopped: heard.put_nowait((ref, stopped))
+    await engine.start(rig.request("a"))
+    rig.ask("a", "about")
+    async with asyncio.timeout(30):
+        await engine.stop("a", signal.SIGSTOP)
+        assert await heard.get() == ("a", True)
+        await engine.children()
+        assert await heard.get() == ("a", True), "a new controller is told, too"
+        await engine.stop("a", signal.SIGCONT)
+        assert await heard.get() == ("a", False)
+        await engine.children()
+        await engine.stop("a", signal.SIGSTOP)
+        assert await heard.get() == ("a", True)
+    await engine.stop("a", signal.SIGKILL)
+    assert await next_exit(engine) == ("a", -9)
 
 
 async def forgets_children_that_have_gone(engine: Engine, rig: Rig) -> None:
@@ -131,6 +151,7 @@ ALL = (
     gives_environment_and_directory,
     sends_output_to_the_log,
     reports_how_children_end,
+    tells_who_is_stopped_and_who_goes_on,
     forgets_children_that_have_gone,
     refuses_a_ref_in_use,
     refuses_what_cannot_start,

@@ -227,6 +227,24 @@ def test_dead_replica_is_unlisted_at_once_and_replaced() -> None:
     assert decided.status().status_trigger == "UNSPECIFIED"
 
 
+def test_stopped_replica_gets_no_requests_and_is_replaced_unless_it_goes_on() -> None:
+    decided = Decided()
+    decided.deploy(model={"num_replicas": 2})
+    decided.settle()
+    kept, stopped = decided.listed()
+    decided.apply(e.Suspended(kept, True))
+    decided.advance(1.0)
+    decided.apply(e.Suspended(kept, False))
+    decided.apply(e.Suspended(stopped, True))
+    assert [one.row.ref for one in decided.world.instances_of("default#model") if one.is_routed] == [kept]
+    decided.advance(1.9)
+    assert stopped in decided.alive
+    decided.advance(0.2)
+    decided.settle()
+    assert kept in decided.alive and stopped not in decided.alive
+    assert decided.states() == {"RUNNING": 2}
+
+
 def test_crash_loop_backs_off() -> None:
     decided = Decided()
     decided.deploy()
