@@ -17,8 +17,9 @@ from eagleray.controller.builder import Builder
 from eagleray.controller.launch import Launcher, reconfigure_message
 from eagleray.controller.observer import Observer
 from eagleray.engine.base import Engine, EngineError
+from eagleray.engine.linux import resident_bytes
 from eagleray.reconcile import commands as c
-from eagleray.reconcile.events import Born, Event, Happened, HealthChecked
+from eagleray.reconcile.events import Born, Event, Expired, Happened, HealthChecked
 from eagleray.reconcile.instance import LISTED, InstanceState, Trigger
 from eagleray.reconcile.world import World
 from eagleray.wire.control import Drain, Empty, Health, Ready
@@ -169,11 +170,24 @@ class Effects:
         try:
             health = await client.request("check_health", Empty(), Health, timeout_s=timeout_s)
             error = health.error
+            if health.expired:
+                self._post(Expired(ref, health.expired))
         except EaglerayError as failure:
             error = str(failure)
         if error:
             logger.warning("health check of %s failed: %s", ref, error)
-        self._post(HealthChecked(ref, error))
+        self._post(HealthChecked(ref, error, self._rss_bytes(ref)))
+
+    def _rss_bytes(self, ref: str) -> int:
+        """Measured from outside, and only where somebody wants to know."""
+        instance = self._world.instances.get(ref)
+        deployment = self._world.deployments.get(instance.row.owner) if instance is not None else None
+        if instance is None or deployment is None:
+            return 0
+        target = deployment.target_of(instance.row.version)
+        if target is None or target.max_replica_rss_bytes is None:
+            return 0
+        return resident_bytes(instance.row.pid)
 
     async def _drain(self, ref: str, timeout_s: float) -> None:
         try:

@@ -16,7 +16,7 @@ from eagleray.controller.controller import Controller, Prepare
 from eagleray.controller.declared import Declarations
 from eagleray.controller.publisher import Publisher
 from eagleray.controller.waiting import follow_applications
-from eagleray.reconcile.events import DeleteRequested, ShutdownRequested
+from eagleray.reconcile.events import DeleteRequested, Expired, ShutdownRequested
 from eagleray.reconcile.status import proxy_error, serve_status
 from eagleray.reconcile.target import GRPC_PROXY_KEY, PROXY_KEY
 from eagleray.reconcile.world import World
@@ -30,6 +30,7 @@ from eagleray.wire.control import (
     Deploy,
     DeployImport,
     Empty,
+    Expire,
     InstanceInfo,
     JsonReply,
     LoadReport,
@@ -87,6 +88,7 @@ class Service:
             "watch": self._watch,
             "ack": self._ack,
             "load": self._load,
+            "expire": self._expire,
         }
 
     @property
@@ -240,4 +242,11 @@ class Service:
     async def _ack(self, body: bytes, incoming: Incoming) -> Message:
         message = decode(body, Ack)
         self._publisher.ack(message.subscriber, message.version)
+        return Empty()
+
+    # ---- replicas -------------------------------------------------------------------------------------------------
+
+    async def _expire(self, body: bytes, incoming: Incoming) -> Message:
+        message = decode(body, Expire)
+        self._controller.post(Expired(f"replica-{message.replica_id}", message.reason))
         return Empty()

@@ -118,3 +118,12 @@ def _is_open(fd: int) -> bool:
     except OSError:  # the descriptor of the directory that was listed
         return False
     return True
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory of a process that is in RAM, with what it shares, as `ps` shows it; 0 when it has gone."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0

@@ -8,9 +8,11 @@ the last `SPREAD` of its time, which follows from its id, so that it is the same
 from __future__ import annotations
 
 import zlib
+from typing import TYPE_CHECKING
 
-from eagleray.reconcile.instance import InstanceRow
-from eagleray.reconcile.target import Target
+if TYPE_CHECKING:
+    from eagleray.reconcile.instance import InstanceRow
+    from eagleray.reconcile.target import Target
 
 SPREAD = 0.1
 """The part of a limit over which replicas of one deployment are spread."""
@@ -28,10 +30,9 @@ def ages_out_at(row: InstanceRow, target: Target) -> float | None:
     return row.up_at + target.max_replica_age_s * (1 - SPREAD * share(row.unique_id))
 
 
-def request_limit(row: InstanceRow, target: Target) -> int:
-    """The number of its last request; 0: no limit."""
-    limit = target.max_requests_per_replica
-    return 0 if limit is None else max(int(limit * (1 - SPREAD * share(row.unique_id))), 1)
+def request_limit(unique_id: str, limit: int | None) -> int:
+    """The number of the request after which it is to be replaced; 0: never."""
+    return 0 if limit is None else max(int(limit * (1 - SPREAD * share(unique_id))), 1)
 
 
 def outgrown(rss_bytes: int, target: Target | None) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from eagleray.reconcile.placement import UNIT, Demand
+from eagleray.reconcile.recycling import request_limit
 from eagleray.reconcile.scaling import ScalingRules, rules_of
 from eagleray.spec.application import ApplicationSpec, BoundDeployment
 from eagleray.spec.base import Effect, effect_of
@@ -111,6 +112,7 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
             user_config=config.user_config.encode(),
             max_ongoing_requests=config.max_ongoing_requests,
             max_ongoing_requests_given=config.max_ongoing_requests_given,
+            max_requests=request_limit(replica_id, self.max_requests_per_replica),
             graceful_shutdown_timeout_s=self.graceful_shutdown_timeout_s,
             is_ingress=self.ingress,
             route_prefix=config.route_prefix,

@@ -24,6 +24,7 @@ from eagleray.wire.streams import Incoming
 
 if TYPE_CHECKING:
     from eagleray.replica.callable import UserCode
+    from eagleray.replica.python_call import PythonCall
 
 logger = logging.getLogger("ray.serve")
 
@@ -41,6 +42,7 @@ class Floor:
         "base_context",
         "loop",
         "put",
+        "reserved",
         "running",
         "slots",
         "stopping",
@@ -64,6 +66,8 @@ class Floor:
         self.threads = threads
         self.put = put
         self.running: set[Call] = set()
+        self.reserved: set[PythonCall] = set()
+        """Those that hold a slot for arguments which may never come."""
         self.base_context = base_context or Context()
         self.stopping = False
         self.turns = Turns()
@@ -215,7 +219,7 @@ class Call:
         self._leave()
         self.incoming.send(b"", True)
 
-    def _fail(self, code: str, message: str, body: bytes) -> None:
+    def _fail(self, code: str, message: str, body: bytes = b"") -> None:
         load = self._leave()
         try:
             self.incoming.fail(ErrorHead(code, message, load), body)

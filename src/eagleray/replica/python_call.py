@@ -17,12 +17,10 @@ from eagleray.http.outflow import Outflow
 from eagleray.replica.call import NO_HEADERS, Call
 from eagleray.replica.callable import Method
 from eagleray.replica.errors import trimmed_text
+from eagleray.replica.reservation import NO_LIMIT, hold
 from eagleray.serve.context import _serve_request_context
 from eagleray.wire import codec
 from eagleray.wire.messages import USER, Headers
-
-_NO_LIMIT = 1 << 62
-"""Callers are our own processes; what they may send is bounded where the outside comes in."""
 
 
 class PythonCall(Call):
@@ -37,13 +35,19 @@ class PythonCall(Call):
         incoming = self.incoming
         if incoming.ended:
             self._dispatch(incoming.body)
-        else:
+        elif incoming.body:
             incoming.on_cancel = self._on_cancel_early
-            incoming.collect(_NO_LIMIT, self._dispatch)
+            incoming.collect(NO_LIMIT, self._dispatch)
+        else:  # arguments that are merely large begin with the call
+            hold(self, self._dispatch)
 
     def _on_cancel_early(self) -> None:
+        self.fail_early("cancelled")
+
+    def fail_early(self, code: str, message: str = "") -> None:
+        """The end before its arguments were here."""
         self.cancelled = True
-        self._fail("cancelled", "", b"")
+        self._fail(code, message)
 
     def _dispatch(self, body: bytes | bytearray) -> None:
         self.body = body

@@ -80,3 +80,22 @@ class Slots:
             turned_away, self._turned_away = self._turned_away, {}
             for caller in turned_away.values():
                 caller.room()
+
+
+class CountedSlots(Slots):
+    """Says once, by `on_spent`, that so many calls have been taken; takes calls as before afterwards."""
+
+    __slots__ = ("_left", "_on_spent")
+
+    def __init__(self, limit: int, max_calls: int, on_spent: Callable[[], object]) -> None:
+        super().__init__(limit)
+        self._left = max_calls
+        self._on_spent = on_spent
+
+    def refusal(self, caller: Caller) -> ErrorHead | None:
+        refused = super().refusal(caller)
+        if refused is None and self._left:
+            self._left -= 1
+            if not self._left:
+                self._on_spent()
+        return refused

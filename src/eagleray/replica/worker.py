@@ -36,7 +36,9 @@ from eagleray.replica.grpc_call import GrpcCall
 from eagleray.replica.http_call import HttpCall
 from eagleray.replica.loader import extend_path, holds_handles, load_callable, load_init
 from eagleray.replica.python_call import PythonCall
+from eagleray.replica.recycling import Recycling
 from eagleray.replica.report import Reporter
+from eagleray.replica.reservation import HELD_S, expire_reserved
 from eagleray.replica.slots import Slots
 from eagleray.replica.threads import Threads
 from eagleray.replica.user_loop import UserLoop
@@ -81,7 +83,8 @@ class Worker:
         self._launch = launch
         self._log_path = log_path
         self._settings = Settings.from_env()
-        self._slots = Slots(launch.max_ongoing_requests)
+        self._recycling = Recycling(launch)
+        self._slots = self._recycling.slots()
         self._user_config = json.loads(launch.user_config) if launch.user_config else None
         deployment = DeploymentID(launch.deployment, launch.app)
         self._replica = ReplicaContext(
@@ -90,6 +93,7 @@ class Worker:
             world_size=launch.world_size,
             code_version=launch.version,
             _deployment_config=launch.deployment_config,
+            _expire=self._recycling.expire,
         )
         self._tasks = Tasks("replica")
         self._control = ControlMethods(
@@ -157,7 +161,7 @@ class Worker:
         launch = self._launch
         loop = self._user_loop.loop
         try:
-            self._runtime = self._settle(loop)
+            self._runtime = self._recycling.runtime = self._settle(loop)
             if holds_handles(launch):
                 self._runtime.watch()
                 await asyncio.sleep(0)  # the subscription dials while a sync constructor blocks this loop
@@ -255,7 +259,7 @@ class Worker:
         error = ""
         if self._started.done() and self._floor is not None and self._floor.user.checks_health:
             error = await self._user_loop.run(self._floor.user.check_health())
-        return Health(error=error, ongoing=self._slots.ongoing)
+        return Health(error=error, expired=self._recycling.expired, ongoing=self._slots.ongoing)
 
     async def _drain(self, payload: bytes, incoming: Incoming) -> Empty:
         timeout_s = decode(payload, Drain).timeout_s
@@ -274,11 +278,7 @@ class Worker:
         to_user = self._user_loop.bridge.put
         to_user(self._slots.drain)
         to_user(self._calls.goaway)
-        if not await _wait_idle(self._user_loop, self._slots, timeout_s) and self._floor is not None:
-            logger.warning("%d requests did not end within %g s.", self._slots.ongoing, timeout_s)
-            self._floor.stopping = True
-            to_user(_cancel_running, self._floor)
-            await _wait_idle(self._user_loop, self._slots, _STOP_S)
+        await _end_calls(self._user_loop, self._slots, self._floor, timeout_s)
         try:
             async with asyncio.timeout_at(max(deadline, loop.time() + _STOP_S)):
                 problem = await self._user_loop.run(self._stop_user())
@@ -348,6 +348,25 @@ async def _wait_idle(user_loop: UserLoop, slots: Slots, timeout_s: float) -> boo
     except TimeoutError:
         return False
     return True
+
+
+async def _end_calls(user_loop: UserLoop, slots: Slots, floor: Floor | None, timeout_s: float) -> None:
+    """Lets calls end by themselves for `timeout_s`, then cancels them."""
+    to_user = user_loop.bridge.put
+    forgetting = None
+    if floor is not None:
+        forgetting = asyncio.get_running_loop().call_later(HELD_S, to_user, expire_reserved, floor)
+    try:
+        is_idle = await _wait_idle(user_loop, slots, timeout_s)
+    finally:
+        if forgetting is not None:
+            forgetting.cancel()
+    if not is_idle and floor is not None:
+        logger.warning("%d requests did not end within %g s.", slots.ongoing, timeout_s)
+        floor.stopping = True
+        to_user(expire_reserved, floor)
+        to_user(_cancel_running, floor)
+        await _wait_idle(user_loop, slots, _STOP_S)
 
 
 def _cancel_running(floor: Floor) -> None:

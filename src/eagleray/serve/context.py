@@ -55,6 +55,16 @@ class ReplicaContext:
     _deployment_config: Any = None
     _models: Any = None
     """The `serve.multiplex.ModelHost` of this replica."""
+    _expire: Any = None
+    """Called with the reason why this replica is to be replaced."""
+
+    def exit(self) -> None:
+        """Has this replica replaced: it serves on until a fresh one is up, then it drains and ends.
+
+        Returns at once, may be called from any thread, and more than once. In local testing mode it does nothing.
+        """
+        if self._expire is not None:
+            self._expire("its code has called get_replica_context().exit()")
 
     @property
     def app_name(self) -> str:

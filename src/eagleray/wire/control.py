@@ -143,6 +143,8 @@ class ReplicaLaunch(Message):
     max_ongoing_requests: int = 5
     max_ongoing_requests_given: bool = False
     """By the user; else the replica may take more, when its batches hold more."""
+    max_requests: int = 0
+    """After so many it asks to be replaced; 0: never."""
     graceful_shutdown_wait_loop_s: float = 2.0
     graceful_shutdown_timeout_s: float = 20.0
     is_ingress: bool = False
@@ -215,9 +217,13 @@ class Reconfigure(Message):
 
 
 class Health(Message):
-    """Reply to `check_health`: `error` is empty, or why the user's `check_health` says no."""
+    """Reply to `check_health`: `error` is empty, or why the user's `check_health` says no.
+
+    `expired` says why the replica wants to be replaced, should its `expire` have been lost.
+    """
 
     error: str = ""
+    expired: str = ""
     ongoing: int = 0
 
 
@@ -338,6 +344,13 @@ class StatusReply(Message):
     """Reply to `status`: the shape of `ServeStatus` (surface 5.5) as JSON."""
 
     status: bytes
+
+
+class Expire(Message):
+    """Body of `expire`: this replica is to be replaced, and serves until then. Replies `Empty`."""
+
+    replica_id: str
+    reason: str
 
 
 class Watch(Message):

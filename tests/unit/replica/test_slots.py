@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eagleray.replica.slots import Slots
+from eagleray.replica.slots import CountedSlots, Slots
 from eagleray.wire.messages import DRAINING, REJECTED
 
 
@@ -82,3 +82,17 @@ def test_a_raised_limit_makes_room_and_a_lowered_one_does_not_go_negative() -> N
     assert slots.release() == 1
     assert caller.rooms == 1 and slots.refusal(caller) is not None
     assert slots.release() == 0 and caller.rooms == 2
+
+
+def test_counted_slots_say_once_that_they_are_spent() -> None:
+    told: list[str] = []
+    slots = CountedSlots(2, 3, lambda: told.append("spent"))
+    caller = Caller()
+    slots.open()
+    for taken in range(5):
+        assert slots.refusal(caller) is None
+        assert told == (["spent"] if taken >= 2 else [])
+        slots.release()
+    assert slots.refusal(caller) is None and slots.refusal(caller) is None
+    refused = slots.refusal(caller)
+    assert refused is not None and refused.code == REJECTED
