@@ -136,24 +136,13 @@ def current_targets(world: World, row: ApplicationRow) -> dict[str, Target]:
 
 def _scaled(target: Target, count: int | None, capacity: float | None) -> Target:
     wanted = scaled_count(target.num_replicas, capacity) if count is None else count
-    options = target.options
-    autoscaling = options.get("autoscaling_config")
-    if autoscaling and count is not None:
-        options = {**options, "autoscaling_config": None}
-    elif autoscaling and capacity is not None:
-        bounds = {
-            name: scaled_count(value, capacity)
-            for name in ("min_replicas", "initial_replicas", "max_replicas")
-            if (value := autoscaling.get(name)) is not None
-        }
-        options = {**options, "autoscaling_config": {**autoscaling, **bounds}}
     rules = target.rules
     if rules is not None:
         rules = None if count is not None else msgspec.structs.replace(rules, capacity=capacity)
-    if wanted == target.num_replicas and options is target.options and rules == target.rules:
+    if wanted == target.num_replicas and rules == target.rules:
         return target
     config = msgspec.structs.replace(target.config, world_size=wanted)
-    return msgspec.structs.replace(target, num_replicas=wanted, config=config, options=options, rules=rules)
+    return msgspec.structs.replace(target, num_replicas=wanted, config=config, rules=rules)
 
 
 # ---- events ----------------------------------------------------------------------------------------------------------

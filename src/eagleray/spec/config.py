@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 
 from eagleray.base.errors import ConfigError
 from eagleray.spec.application import check_route_prefix
+from eagleray.spec.autoscaling import AutoscalingConfig
 from eagleray.spec.base import SpecModel
 from eagleray.spec.deployment import DeploymentSpec, ReplicaResources, RuntimeEnv
 from eagleray.spec.options import (
@@ -116,7 +117,10 @@ class ServeDeploySchema(SpecModel):
     @field_validator("proxy_location", mode="before")
     @classmethod
     def _read_location(cls, value: object) -> object:
-        return ProxyLocation.parse(value)
+        try:
+            return ProxyLocation.parse(value)
+        except TypeError as error:  # pydantic reports ValueErrors only
+            raise ValueError(str(error)) from None
 
     @model_validator(mode="after")
     def _check_whole(self) -> ServeDeploySchema:
@@ -213,6 +217,7 @@ def _known_keys() -> tuple[Mapping[Path, list[str]], frozenset[Path]]:
             "label_selector",
             "fallback_strategy",
         ],
+        (*deployment, "autoscaling_config"): list(AutoscalingConfig.model_fields),
         (*deployment, "logging_config"): list(LoggingConfig.model_fields),
         (*deployment, "backpressure_config"): list(BackpressureConfig.model_fields),
         (*deployment, "request_router_config"): list(RequestRouterConfig.model_fields),
@@ -305,9 +310,6 @@ def _deployment_disagreements(application: Mapping[str, Any], at: Path) -> list[
             problems += _twice(names, one["name"], (*here, "name"), "deployment name")
         count = one.get("num_replicas")
         scales = one.get("autoscaling_config") is not None
-        if scales and isinstance(count, int) and not isinstance(count, bool):
-            text = f"must not be a number beside an autoscaling_config; write 'auto' or leave it out, got {count}"
-            problems.append(Problem((*here, "num_replicas"), text))
         if (scales or count == "auto") and application.get("external_scaler_enabled") is True:
             key = "autoscaling_config" if scales else "num_replicas"
             text = "must not autoscale in an application with external_scaler_enabled: choose one of the two"

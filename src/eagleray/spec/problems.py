@@ -32,10 +32,13 @@ class Problem:
 
 
 def show(path: Path) -> str:
-    """`applications[0].deployments[1].num_replicas`."""
+    """`applications[0].deployments[1].num_replicas`; a key that is no plain name stands quoted in brackets."""
     text = ""
     for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+        if isinstance(step, str) and step.isidentifier():
+            text += f".{step}" if text else step
+        else:
+            text += f"[{step!r}]"
     return text
 
 

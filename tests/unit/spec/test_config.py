@@ -178,7 +178,7 @@ def test_what_must_agree() -> None:
     scaling = {"name": "D", "num_replicas": 2, "autoscaling_config": {"min_replicas": 1}}
     lines = refusal(config(deployments=[scaling], external_scaler_enabled=True))
     places = {line.partition(": ")[0] for line in lines}
-    assert "applications[0].deployments[0].num_replicas" in places
+    assert "applications[0].deployments[0]" in places and "exclude each other" in " ".join(lines)
     assert "applications[0].deployments[0].autoscaling_config" in places
     two = {"applications": [{"name": name, "import_path": "m:a"} for name in "ab"]}
     (line,) = refusal(two)
