@@ -1,6 +1,6 @@
 """How a command reaches the instance: which one, and one call to its controller at a time.
 
-Today an address is that of a Unix socket on this machine; one of a REST API would be told apart here.
+An address is that of a Unix socket on this machine, or that of a REST API anywhere.
 """
 
 from __future__ import annotations
@@ -8,17 +8,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from eagleray.base.errors import EaglerayError
+from eagleray.base.errors import EaglerayError, NotRunningError
 from eagleray.base.settings import Settings
 from eagleray.engine.detached import Places
 from eagleray.rpc.client import Client
 from eagleray.wire.control import Message
 
+if TYPE_CHECKING:
+    from eagleray.cli.remote_control import Control
+
 T = TypeVar("T")
+
+_REST = ("http://", "https://")
 
 NOT_RUNNING = "No Eagleray instance is running here. Start one with `eagleray start`."
 
@@ -26,8 +31,8 @@ address_option = click.option(
     "-a",
     "--address",
     default=None,
-    metavar="unix:PATH",
-    help="Control socket of the instance; that of `eagleray start` otherwise.",
+    metavar="unix:PATH|http://HOST:PORT",
+    help="Control socket or REST API of the instance; that of `eagleray start` otherwise.",
 )
 
 
@@ -38,9 +43,10 @@ class NotReachedError(click.ClickException):
 def find_address(address: str | None) -> str:
     """The instance that is meant: the one given, that of the environment, or that of `eagleray start`."""
     if address is not None:
-        if not address.startswith("unix:"):
+        if not address.startswith(("unix:", *_REST)):
             raise click.UsageError(
-                f"--address '{address}' is not understood: expected 'unix:/path/to/controller.sock'."
+                f"--address '{address}' is not understood: expected 'unix:/path/to/controller.sock' or "
+                "'http://host:port'."
             )
         return address
     try:
@@ -53,8 +59,16 @@ def find_address(address: str | None) -> str:
 
 
 @contextlib.asynccontextmanager
-async def connected(address: str) -> AsyncIterator[Client]:
+async def connected(address: str) -> AsyncIterator[Control]:
     """A connection until the end of the block. NotReachedError when nobody is there, or goes meanwhile."""
+    if address.startswith(_REST):
+        from eagleray.cli.remote_control import RemoteControl  # few commands go that way
+
+        try:
+            yield RemoteControl(address)
+        except NotRunningError as error:
+            raise NotReachedError(str(error)) from error
+        return
     try:
         client = await Client.connect(address, greeted=True)
     except (OSError, EaglerayError) as error:

@@ -6,14 +6,16 @@ import contextlib
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from eagleray.cli.connection import address_option, connected, find_address, run
 from eagleray.cli.files import parse_arguments, read_environment, read_file
-from eagleray.rpc.client import Client
 from eagleray.wire.control import Accepted, ApplyConfig, Progress, WaitApplications, decode
+
+if TYPE_CHECKING:
+    from eagleray.cli.remote_control import Control
 
 
 @click.command()
@@ -81,7 +83,7 @@ async def _deploy(address: str, data: Any, source: str, merge: bool, wait: bool)
         return 1 if failed else 0
 
 
-async def apply(client: Client, data: Any, source: str, merge: bool = False) -> None:
+async def apply(client: Control, data: Any, source: str, merge: bool = False) -> None:
     """Returns when the config is taken; ClickException with all that is wrong with it."""
     try:
         body = json.dumps(data).encode()
@@ -95,7 +97,7 @@ async def apply(client: Client, data: Any, source: str, merge: bool = False) -> 
         _say(f"Warning: {warning}")
 
 
-async def follow(client: Client, name: str) -> bool:
+async def follow(client: Control, name: str) -> bool:
     """Tells what becomes of an application until it runs, or does not; whether it does."""
     request = WaitApplications(names=[name], verbose=True)
     async with contextlib.aclosing(client.subscribe("wait", request)) as chunks:

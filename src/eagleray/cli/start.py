@@ -97,6 +97,8 @@ def _announce(places: Places) -> None:
         click.echo(f"  HTTP   {info.http_url}")
     if info.grpc_address:
         click.echo(f"  gRPC   {info.grpc_address}")
+    if info.admin_url:
+        click.echo(f"  Admin  {info.admin_url} (token: {info.admin_token_path})")
     click.echo(f"  Logs   {info.logs_dir}\n  Next   eagleray deploy config.yaml\n  Stop   eagleray shutdown")
 
 
