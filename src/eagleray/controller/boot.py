@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Callable
 
 import msgspec
 
@@ -26,7 +27,7 @@ from eagleray.controller.declared import Declarations
 from eagleray.controller.details import Details
 from eagleray.controller.effects import Effects
 from eagleray.controller.launch import Launcher
-from eagleray.controller.observer import Observer
+from eagleray.controller.observer import Connect, Observer
 from eagleray.controller.publisher import RESERVED_VERSIONS, Publisher
 from eagleray.controller.service import Service
 from eagleray.controller.storage import Storage
@@ -37,12 +38,16 @@ from eagleray.reconcile.instance import Trigger
 from eagleray.reconcile.placement import UNIT, Supply
 from eagleray.reconcile.target import GRPC_PROXY_KEY, proxy_target
 from eagleray.reconcile.world import DEPLOYMENTS, INSTANCES, World
+from eagleray.rpc.client import Client
 from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.server import Server
 from eagleray.store.base import StateStore
 from eagleray.wire.control import Built, NodeConfig, Started
 
 logger = logging.getLogger("eagleray.controller")
+
+MakeWorld = Callable[[str, str], World]
+"""Makes an empty world of a seed for its ids and the life of the instance."""
 
 
 async def run_controller(
@@ -51,15 +56,20 @@ async def run_controller(
     store: StateStore,
     listener: socket.socket,
     clock: Clock | None = None,
+    connect: Connect = Client.connect,
+    make_world: MakeWorld = World,
 ) -> bool:
-    """Runs until the instance has been shut down (True), or the engine is gone (False). Closes `store`, `listener`."""
+    """Runs until the instance has been shut down (True), or the engine is gone (False). Closes `store`, `listener`.
+
+    A simulation gives its own `clock`, its own network by `connect`, and a world that is watched by `make_world`.
+    """
     clock = clock or SystemClock()
     storage = Storage(store)
     tasks = Tasks("controller")
     try:
         life = f"{config.runtime_dir} {os.getppid()}"
-        world, first_version = await _load(storage, life)
-        assembly = _Assembly(config, engine, storage, world, first_version, clock)
+        world, first_version = await _load(storage, make_world(new_unique_id(), life))
+        assembly = _Assembly(config, engine, storage, world, first_version, clock, connect)
         try:
             assembly.adopt(await engine.children())
             assembly.announce_wishes()
@@ -73,9 +83,8 @@ async def run_controller(
     return world.has_ended
 
 
-async def _load(storage: Storage, life: str) -> tuple[World, int]:
-    """The stored world, and the first version of the routing table that no former controller can have published."""
-    world = World(new_unique_id(), life)
+async def _load(storage: Storage, world: World) -> tuple[World, int]:
+    """Fills the empty `world`, and gives the first version of the routing table that nobody can have published yet."""
     rows = await storage.load((APPLICATIONS, DEPLOYMENTS, INSTANCES, META))
     world.load(rows)
     stored = {key: value for table, key, value in rows if table == META}
@@ -95,6 +104,7 @@ class _Assembly:
         world: World,
         first_version: int,
         clock: Clock,
+        connect: Connect,
     ) -> None:
         self._config = config
         self._engine = engine
@@ -105,7 +115,7 @@ class _Assembly:
         self._controller = controller = Controller(
             world, storage, publisher, clock, config.runtime_dir, first_version + RESERVED_VERSIONS
         )
-        self._observer = Observer(engine, controller.post, self._log_of)
+        self._observer = Observer(engine, controller.post, self._log_of, connect)
         self._launcher = launcher
         self._builder = Builder(engine, self._observer, launcher, self._on_built)
         self._effects = Effects(

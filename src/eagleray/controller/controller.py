@@ -87,6 +87,8 @@ class Controller:
         self._collects = False
         self._reserved = reserved
         self._watchers: set[asyncio.Future[None]] = set()
+        self._held_since: float | None = None
+        self._held_s = 0.0
 
     # ---- from outside -----------------------------------------------------------------------------------------
 
@@ -116,6 +118,11 @@ class Controller:
         self._ended = True
         self._wake.set()
 
+    def _now(self) -> float:
+        """Seconds as decisions count them: none pass while the store holds commands back, whose deadlines run."""
+        now = self._clock.now() if self._held_since is None else self._held_since
+        return now - self._held_s
+
     # ---- the loop ---------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -124,9 +131,9 @@ class Controller:
         while not self._ended:
             alarm = self._queue.next_at()
             timer = None
-            if alarm is not None:
+            if alarm is not None and self._held_since is None:
                 # One millisecond more: libuv's timers have that resolution, and one that is early would run twice.
-                timer = loop.call_later(max(alarm - self._clock.now(), 0.0) + 0.001, self._wake.set)
+                timer = loop.call_later(max(alarm - self._now(), 0.0) + 0.001, self._wake.set)
             await self._wake.wait()
             if timer is not None:
                 timer.cancel()
@@ -139,7 +146,7 @@ class Controller:
         events, self._events = self._events, []
         for event in events:
             self._apply(event)
-        self._queue.promote(self._clock.now())
+        self._queue.promote(self._now())
         self._reconcile_all()
         self._publish()
         self.on_pass()
@@ -178,7 +185,8 @@ class Controller:
 
     def _apply(self, event: Event) -> None:
         try:
-            self._queue.mark(self.world.apply(event, self._clock.now()))
+            # Sorted, so that the same events lead to the same decisions in the same order.
+            self._queue.mark(sorted(self.world.apply(event, self._now())))
         except IllegalTransitionError as error:
             # The event is a report that cannot be true; the world without it is as good as before.
             logger.error("%s is ignored: %s", event, error)
@@ -189,7 +197,7 @@ class Controller:
     def _reconcile_all(self) -> None:
         rounds = 0
         while (key := self._queue.take()) is not None:
-            plan = reconcile(self.world, key, self._clock.now())
+            plan = reconcile(self.world, key, self._now())
             self._commands += plan.commands
             self._queue.schedule(key, plan.wake_at)
             for event in plan.events:
@@ -223,8 +231,13 @@ class Controller:
                 "state is not stored, so nothing new is started; the next attempt is in 1 s: %s", error
             )
             self._changes = changes | self._changes
+            if self._held_since is None:
+                self._held_since = self._clock.now()
             asyncio.get_running_loop().call_later(_STORE_RETRY_S, self._wake.set)
             return False
+        if self._held_since is not None:
+            self._held_s += self._clock.now() - self._held_since
+            self._held_since = None
         if keep is not None:
             self._kept_blobs = keep
         self._collects = False

@@ -57,7 +57,9 @@ def _entry(
         for instance in world.instances_of(key)
         if instance.is_routed
     )
-    failed = "it failed to deploy" if deployment.row.rollout.halted and not replicas else ""
+    # Where a former version has been up its replicas are started again, and requests wait for them.
+    is_failed = deployment.row.rollout.halted and not replicas and deployment.row.stable is None
+    failed = "it failed to deploy" if is_failed else ""
     return deployment_entry(target, replicas, failed)
 
 

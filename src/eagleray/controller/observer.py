@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from eagleray.engine.base import Engine
 from eagleray.reconcile.events import Event, Happened, Suspended
@@ -16,12 +16,22 @@ from eagleray.reconcile.instance import Trigger
 from eagleray.rpc.client import Client
 from eagleray.wire.control import Exited
 
+Connect = Callable[..., Awaitable[Client]]
+"""`Client.connect`, or the same over another network."""
+
 
 class Observer:
     """Owns the control connections. `post` takes events; `log_of` names the log of an instance for people."""
 
-    def __init__(self, engine: Engine, post: Callable[[Event], None], log_of: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        post: Callable[[Event], None],
+        log_of: Callable[[str], str],
+        connect: Connect = Client.connect,
+    ) -> None:
         self._engine = engine
+        self._connect = connect
         self._post = post
         self._log_of = log_of
         self._clients: dict[str, Client] = {}
@@ -55,7 +65,7 @@ class Observer:
         """The connection with an instance. Its end is no news before `announce`. Raises OSError or EaglerayError."""
         client = self.client(ref)
         if client is None:
-            client = await Client.connect(address, on_close=lambda ended: self._on_close(ref, ended))
+            client = await self._connect(address, on_close=lambda ended: self._on_close(ref, ended))
             self._clients[ref] = client
         return client
 

@@ -16,7 +16,7 @@ from eagleray.controller.controller import Controller, Prepare
 from eagleray.controller.declared import Declarations
 from eagleray.controller.publisher import Publisher
 from eagleray.controller.waiting import follow_applications
-from eagleray.reconcile.events import DeleteRequested, Expired, ShutdownRequested
+from eagleray.reconcile.events import Expired, ShutdownRequested
 from eagleray.reconcile.status import proxy_error, serve_status
 from eagleray.reconcile.target import GRPC_PROXY_KEY, PROXY_KEY
 from eagleray.reconcile.world import World
@@ -158,7 +158,7 @@ class Service:
         going = {
             name: row.generation for name in names if (row := self._world.applications.get(name)) is not None
         }
-        self._controller.post(DeleteRequested(tuple(going)))
+        await self._declarations.delete(going)
         while any(self._has(name, generation) for name, generation in going.items()):
             await self._controller.changed()
         return Empty()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from eagleray.base.errors import EaglerayError, NotRunningError
@@ -53,6 +54,7 @@ class Router:
         shared: bool = False,
         memory: SharedMemory | None = None,
         directory: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.table = RoutingTable()
         self.matcher = RouteMatcher(())
@@ -61,6 +63,7 @@ class Router:
         self._shared = shared
         self._memory = memory
         self._directory = directory
+        self._clock = clock
         self._pools: dict[str, Pool] = {}
         self._tasks = Tasks("router")
         self._dialling: set[asyncio.Task[None]] = set()
@@ -100,7 +103,7 @@ class Router:
         """Starts to follow a deployment: connects to its replicas. Idempotent."""
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = Pool(key, self)
+            pool = self._pools[key] = Pool(key, self, self._clock)
             pool.update(self.table.deployments.get(key))
         return pool
 

@@ -16,7 +16,7 @@ from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import new_unique_id
 from eagleray.base.tasks import Tasks
 from eagleray.routing.load import LoadReports
-from eagleray.routing.router import Router
+from eagleray.routing.router import Connect, Router
 from eagleray.routing.table import decode_table
 from eagleray.rpc.client import Client
 from eagleray.wire.control import Ack, Empty, Watch
@@ -30,7 +30,8 @@ _REDIAL_S = 0.1
 class Subscription:
     """Follows the controller at `address` on behalf of `router`. `name` tells operators who this is."""
 
-    def __init__(self, router: Router, address: str, name: str) -> None:
+    def __init__(self, router: Router, address: str, name: str, connect: Connect = Client.connect) -> None:
+        self._connect = connect
         self._router = router
         self._address = address
         self._subscriber = f"{name}-{new_unique_id()}"
@@ -51,7 +52,7 @@ class Subscription:
     async def _follow(self) -> None:
         while True:
             try:
-                client = await Client.connect(self._address)
+                client = await self._connect(self._address)
             except (OSError, EaglerayError) as error:
                 logger.debug("controller cannot be reached: %s", error)
                 await asyncio.sleep(_REDIAL_S)

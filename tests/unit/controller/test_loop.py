@@ -193,3 +193,30 @@ def test_blobs_of_a_deleted_application_are_collected(tmp_path: Any) -> None:
             stepped.store.blob(digest)
 
     drive(tmp_path, scenario)
+
+
+def test_deadlines_do_not_pass_while_their_commands_are_held_back(tmp_path: Any) -> None:
+    """A replica that could not be told to drain must not be killed for not having drained."""
+
+    async def scenario(stepped: Stepped) -> None:
+        await stepped.admit(e.Deployed("default", application(), 0.0))
+        (start,) = stepped.performed
+        assert isinstance(start, c.StartInstance)
+        for event in (e.Born(start.ref, 1), e.Happened(start.ref, Trigger.READY)):
+            stepped.controller.post(event)
+        await stepped.controller.step()
+        await stepped.admit(e.DeleteRequested(("default",)))
+        stepped.store.is_full = True
+        await stepped.controller.step()
+        stepped.time += 3600
+        stepped.controller.post(e.SupplyKnown(Supply(num_cpus=3)))
+        await stepped.controller.step()
+        assert stepped.performed == [start]
+        stepped.store.is_full = False
+        await stepped.controller.step()
+        assert [type(command) for command in stepped.performed[1:]] == [c.DrainInstance]
+        stepped.time += 3600
+        await stepped.controller.step()
+        assert stepped.performed[2:] == [c.StopInstance(start.ref, 9)]
+
+    drive(tmp_path, scenario)

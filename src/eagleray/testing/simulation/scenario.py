@@ -1,0 +1,291 @@
+"""One run from its seed: what users ask for, what goes wrong, the requests meanwhile, and what must be true at the end.
+
+Users and faults act at the same time and know nothing of each other. Afterwards faults stop, and the instance has to
+come to rest at what was asked for last; then it is shut down and must leave nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from eagleray.base.errors import EaglerayError
+from eagleray.reconcile.applications import APPLICATIONS
+from eagleray.reconcile.instance import InstanceState
+from eagleray.reconcile.placement import Shortage, place
+from eagleray.reconcile.world import INSTANCES, World
+from eagleray.rpc.client import Client
+from eagleray.spec.application import ApplicationSpec
+from eagleray.testing.simulation.children import SimProxy, SimRouter
+from eagleray.testing.simulation.faults import Faults
+from eagleray.testing.simulation.loop import VirtualLoop
+from eagleray.testing.simulation.machine import Machine
+from eagleray.testing.simulation.network import Process
+from eagleray.testing.simulation.watch import Floors, WatchedWorld, rows_of
+from eagleray.wire.control import Accepted, DeleteApplications, Deploy, Empty
+
+APPS = ("a", "b")
+_ACT_S = 40.0
+"""Virtual seconds in which users and faults act."""
+_SETTLE_S = 600.0
+"""Virtual seconds after which an instance without faults must be at rest."""
+_REST_S = 30.0
+"""Virtual seconds in which an instance at rest must not decide anything."""
+
+MakeWorld = Callable[[Machine, Floors, str, str], World]
+
+
+@dataclass
+class Outcome:
+    """What a run showed. `lines` is its trace."""
+
+    seed: int
+    violations: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    requests: int = 0
+    failed: int = 0
+    events: int = 0
+    controllers: int = 0
+
+
+def simulate(seed: int, make_world: MakeWorld = WatchedWorld) -> Outcome:
+    """Runs the scenario of `seed`; never raises for what it finds. Takes over the global `random` while it runs."""
+    outcome = Outcome(seed)
+    loop = VirtualLoop()
+    state = random.getstate()
+    random.seed(seed)
+    logger = logging.getLogger("eagleray")
+    level, logger.level = logger.level, logging.CRITICAL + 1
+    try:
+        asyncio.set_event_loop(loop)
+        run = Run(seed, loop, outcome, make_world)
+        loop.run_until_complete(run.play())
+    finally:
+        logger.level = level
+        random.setstate(state)
+        asyncio.set_event_loop(None)
+        loop.close()
+    return outcome
+
+
+class Run:
+    """One seed."""
+
+    def __init__(self, seed: int, loop: VirtualLoop, outcome: Outcome, make_world: MakeWorld) -> None:
+        self._rng = random.Random(f"{seed}/users")
+        self._load_rng = random.Random(f"{seed}/load")
+        self._loop = loop
+        self._outcome = outcome
+        floors = Floors()
+        self.machine = Machine(
+            seed,
+            loop,
+            lambda machine, salt, life: make_world(machine, floors, salt, life),
+            outcome.lines.append,
+        )
+        self._driver = Process(self.machine.network, "driver")
+        self._front: SimRouter
+        self._expected: dict[str, bool | None] = {}
+        """Application -> whether it must be there at the end; None: a delete was given up half-way."""
+        self._acting = True
+
+    async def play(self) -> None:
+        machine, outcome = self.machine, self._outcome
+        machine.boot()
+        self._front = SimRouter(machine, self._driver, machine.controller_address)
+        await self._front.subscription.start()
+        faults = Faults(machine)
+        async with asyncio.TaskGroup() as group:
+            load = group.create_task(self._load())
+            misfortune = group.create_task(faults.happen(_ACT_S))
+            await self._use()
+            await misfortune
+            self._acting = False
+            await load
+        machine.trace("no more faults")
+        await self._settle()
+        await self._shut_down()
+        await self._front.close()
+        await machine.close()
+        outcome.violations = machine.violations
+        outcome.requests, outcome.failed = machine.ledger.sent, machine.ledger.failed
+        outcome.controllers = machine.lives
+
+    # ---- users ---------------------------------------------------------------------------------------------------
+
+    async def _use(self) -> None:
+        rng, until = self._rng, self._loop.time() + _ACT_S
+        while self._loop.time() < until:
+            app = rng.choice(APPS)
+            if rng.random() < 0.85:
+                await self._deploy(app)
+            else:
+                await self._delete(app)
+            await asyncio.sleep(rng.expovariate(1 / 4.0))
+
+    async def _deploy(self, app: str) -> None:
+        text = application(app, self._rng)
+        machine = self.machine
+        machine.trace(f"user deploys {app}: {_brief(text)}")
+        reply = await self._ask("deploy", Deploy(specs=[text.encode()]), Accepted)
+        if reply is None or reply.error:
+            machine.trace(f"the deploy of {app} was refused: {reply.error if reply else 'no answer'}")
+            return
+        assert machine.world is not None
+        machine.acknowledged[app] = machine.world.applications[app].generation
+        self._expected[app] = True
+
+    async def _delete(self, app: str) -> None:
+        machine = self.machine
+        machine.trace(f"user deletes {app}")
+        machine.acknowledged.pop(app, None)
+        for deployment in ("front", "back"):
+            machine.ledger.gone(f"{app}#{deployment}")
+        self._expected[app] = None
+        patience = self._rng.choice((0.5, 100.0))
+        try:
+            async with asyncio.timeout(patience):
+                if await self._ask("delete", DeleteApplications(names=[app]), Empty) is not None:
+                    self._expected[app] = False
+        except TimeoutError:
+            machine.trace(f"user does not wait for the end of {app}")
+
+    async def _ask(self, method: str, message: Any, reply: type[Any], tries: int = 600) -> Any:
+        """Asks until there is an answer, also over restarts of the controller."""
+        for _ in range(tries):
+            try:
+                client = await Client.connect(self.machine.controller_address, dial=self._driver.dial)
+                try:
+                    return await client.request(method, message, reply, timeout_s=None)
+                finally:
+                    client.close()
+            except (OSError, EaglerayError):
+                await asyncio.sleep(0.1)
+        self.machine.violated(f"the controller does not answer '{method}'")
+        return None
+
+    async def _load(self) -> None:
+        """Requests from outside, whose arrivals wait for nothing."""
+        rng = self._load_rng
+        while self._acting:
+            await asyncio.sleep(rng.expovariate(3.0))
+            proxies = [
+                child
+                for child in self.machine.children.values()
+                if isinstance(child, SimProxy) and child.is_up and not child.draining and not child.stopped
+            ]
+            front, origin = self._front, self._driver.name
+            if proxies and rng.random() < 0.7:
+                front, origin = proxies[0].front, proxies[0].ref
+            key = f"{rng.choice(APPS)}#front"
+            front.router.submit(self.machine.ledger.begin(key, origin))
+
+    # ---- the end -------------------------------------------------------------------------------------------------
+
+    async def _settle(self) -> None:
+        machine = self.machine
+        until = self._loop.time() + _SETTLE_S
+        # It is virtual time, and any event may be the last one.
+        while self._unrest() and self._loop.time() < until:  # noqa: ASYNC110
+            await asyncio.sleep(5.0)
+        if unrest := self._unrest():
+            machine.violated(f"the instance does not come to rest: {unrest}")
+            return
+        world = machine.world
+        assert isinstance(world, WatchedWorld)
+        await asyncio.sleep(1.0)  # reports that are still under way
+        before = world.loud_events
+        await asyncio.sleep(_REST_S)
+        if world.loud_events != before:
+            machine.violated(f"{world.loud_events - before} decisions while nothing happened")
+        again = World("again", "/run 0")
+        again.load((table, key, value) for (table, key), value in sorted(machine.disk.rows.items()))
+        if rows_of(again) != rows_of(world):
+            machine.violated(f"the stored world is another one: {rows_of(again)} instead of {rows_of(world)}")
+        self._outcome.events = world.events
+
+    def _unrest(self) -> str:
+        """Why the instance is not at rest where it should be; empty when it is."""
+        machine, world = self.machine, self.machine.world
+        assert world is not None
+        for app, is_there in self._expected.items():
+            row = world.applications.get(app)
+            if is_there is not None and (row is not None and not row.deleting) is not is_there:
+                return f"'{app}' should {'' if is_there else 'not '}be there"
+        if set(machine.children) != set(world.instances):
+            return f"processes {sorted(machine.children)}, rows {sorted(world.instances)}"
+        for ref, one in world.instances.items():
+            if one.state is not InstanceState.RUNNING:
+                return f"{ref} is {one.state}"
+        for key, deployment in world.deployments.items():
+            target = deployment.target
+            if target is None:
+                return f"{key} is still there"
+            if deployment.row.rollout.halted:
+                continue
+            instances = world.instances_of(key)
+            if isinstance(place(world.supply, world.allocations(), target.demand), Shortage):
+                continue
+            if len(instances) != target.num_replicas or {one.row.version for one in instances} != {
+                target.version
+            }:
+                return f"{key} has {len(instances)} replicas"
+        # One that waits for resources may wait for ever.
+        waiting = machine.ledger.waiting(key for key in world.deployments if world.instances_of(key))
+        return f"requests have no answer: {waiting}" if waiting else ""
+
+    async def _shut_down(self) -> None:
+        machine = self.machine
+        machine.trace("user shuts down")
+        machine.acknowledged.clear()
+        machine.ledger.served.clear()
+        await self._ask("shutdown", Empty(), Empty, tries=1)
+        await asyncio.sleep(1.0)
+        if not machine.ended:
+            machine.violated("the shutdown has been answered and the instance has not ended")
+        if machine.children:
+            machine.violated(f"processes are left: {sorted(machine.children)}")
+        rows = [key for key in machine.disk.rows if key[0] in (APPLICATIONS, INSTANCES)]
+        if rows:
+            machine.violated(f"rows are left: {rows}")
+
+
+def application(name: str, rng: random.Random) -> str:
+    """An ApplicationSpec as JSON: an ingress `front` and, sometimes, a `back` that it calls."""
+    bound = [_deployment("front", rng)]
+    if rng.random() < 0.3:
+        bound.append(_deployment("back", rng))
+        bound[0]["children"] = ["back"]
+    bound[0]["ingress"] = True
+    spec = {"name": name, "route_prefix": f"/{name}", "deployments": bound}
+    return ApplicationSpec.from_json(json.dumps(spec).encode()).to_json().decode()
+
+
+def _deployment(name: str, rng: random.Random) -> dict[str, Any]:
+    version = rng.choice(("v1", "v1", "v2", "v2", "v3", "bad", "dead", "flaky", "deaf"))
+    options: dict[str, Any] = {
+        "name": name,
+        "num_replicas": rng.choice((1, 1, 2, 2, 3, 4)),
+        "max_ongoing_requests": rng.choice((2, 5, 20)),
+        "graceful_shutdown_timeout_s": rng.choice((0.3, 5.0, 20.0)),
+        "max_constructor_retry_count": rng.choice((1, 3, 20)),
+        "user_config": rng.choice((None, None, 1, 2, "refuse")),
+        "health_check_period_s": rng.choice((2.0, 10.0)),
+        "health_check_timeout_s": rng.choice((1.0, 30.0)),
+    }
+    if rng.random() < 0.15:
+        options["ray_actor_options"] = {"num_gpus": rng.choice((0.5, 1.0))}
+    return {"spec": options, "code": {"target": f"app:{name}"}, "version": version, "children": []}
+
+
+def _brief(text: str) -> str:
+    shown = []
+    for one in json.loads(text)["deployments"]:
+        spec = one["spec"]
+        shown.append(f"{spec['name']} {one['version']} x{spec['num_replicas']} {spec.get('user_config')!r}")
+    return ", ".join(shown)

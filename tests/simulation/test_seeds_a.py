@@ -1,0 +1,11 @@
+"""The first half of the seeds that every `make test` runs."""
+
+from __future__ import annotations
+
+import pytest
+from tests.simulation.seeds import CHUNK, check
+
+
+@pytest.mark.parametrize("first", range(0, 500, CHUNK))
+def test_no_invariant_is_violated(first: int) -> None:
+    check(first)
