@@ -25,6 +25,7 @@ from eagleray.engine.spawn import NodeProcess
 from eagleray.rpc.client import Client
 from eagleray.wire.control import (
     Accepted,
+    ApplyConfig,
     DeployImport,
     Empty,
     InstanceInfo,
@@ -120,31 +121,48 @@ class Driver:
         await (reloading or asyncio.Event().wait())
 
     async def _deploy(self, client: Client) -> None:
-        """Raises Failure unless the application runs."""
-        plan = self._plan
-        request = DeployImport(
-            import_path=plan.import_path,
-            args=dict(plan.arguments),
-            name=plan.name,
-            route_prefix=plan.route_prefix,
-            sys_path=[plan.app_dir],
-            reload=plan.reload,
-        )
-        logs = f"Logs: {self._node.logs_dir}"
+        """Raises Failure unless the application runs; of a config file, unless at least one does."""
+        plan, config = self._plan, self._plan.config
+        if config is None:
+            request: DeployImport | ApplyConfig = DeployImport(
+                import_path=plan.import_path,
+                args=dict(plan.arguments),
+                name=plan.name,
+                route_prefix=plan.route_prefix,
+                sys_path=[plan.app_dir],
+                reload=plan.reload,
+            )
+            method = "deploy_import"
+        else:
+            request = ApplyConfig(config=config.data, sys_path=[plan.app_dir], source=config.source)
+            method = "apply_config"
         try:
-            accepted = await client.request("deploy_import", request, Accepted, timeout_s=None)
+            accepted = await client.request(method, request, Accepted, timeout_s=None)
             if accepted.error:
                 raise Failure(accepted.error)
-            async for progress in _progress(client, plan.name):
-                if progress.message and not progress.done:
-                    _say(progress.message)
-                if progress.done and progress.outcome != "running":
-                    reason = progress.message.rstrip()
-                    raise Failure(f"Deploying application {plan.name} failed: {reason}\n{logs}")
+            failures = [text for name in plan.applications if (text := await self._follow(client, name))]
         except EaglerayError as error:
             raise Failure(
-                f"The controller was lost while it deployed {plan.name}: {error}\n{logs}"
+                f"The controller was lost while it deployed {self._what}: {error}\nLogs: {self._node.logs_dir}"
             ) from error
+        if failures and len(failures) == len(plan.applications):
+            raise Failure("\n".join(failures))
+        for text in failures:
+            _say(text)
+
+    async def _follow(self, client: Client, name: str) -> str:
+        """Waits until an application runs, or does not: then why."""
+        async for progress in _progress(client, name):
+            if progress.message and not progress.done:
+                _say(progress.message)
+            if progress.done and progress.outcome != "running":
+                reason = progress.message.rstrip()
+                return f"Deploying application {name} failed: {reason}\nLogs: {self._node.logs_dir}"
+        return ""
+
+    @property
+    def _what(self) -> str:
+        return self._plan.name if self._plan.config is None else self._plan.config.source
 
     async def _address(self, client: Client) -> InstanceInfo:
         try:
@@ -158,12 +176,16 @@ class Driver:
         return info
 
     def _announce(self, info: InstanceInfo) -> None:
-        prefix = self._plan.route_prefix
-        if prefix is not None and info.http_url:
+        applications = self._plan.applications
+        for name, prefix in applications.items():
+            if prefix is None or not info.http_url:
+                print(f"  App    {name} (no HTTP route)")
+                continue
             url = info.http_url.rstrip("/") + prefix
-            print(f"  App    {url}\n  Try    curl {url}")
-        else:
-            print(f"  App    {self._plan.name} (no HTTP route)")
+            if len(applications) == 1:
+                print(f"  App    {url}\n  Try    curl {url}")
+            else:
+                print(f"  App    {url}  {name}")
         if info.grpc_address:
             print(f"  gRPC   {info.grpc_address}")
         print(f"  Logs   {info.logs_dir}\n  Stop   Ctrl-C", flush=True)

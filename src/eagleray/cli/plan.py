@@ -1,8 +1,9 @@
-"""What the command line of `eagleray run` asks for."""
+"""What the command line of `eagleray run` asks for: an import path, or a config file."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -20,3 +21,21 @@ class Plan:
     grpc_port: int = 9000
     grpc_servicer_functions: tuple[str, ...] = ()
     """Empty: no gRPC."""
+    config: ConfigPlan | None = None
+    """A config file in place of an import path."""
+
+    @property
+    def applications(self) -> dict[str, str | None]:
+        """Name -> route prefix of everything that is to be served."""
+        return {self.name: self.route_prefix} if self.config is None else self.config.applications
+
+
+@dataclass(frozen=True)
+class ConfigPlan:
+    """A config file that was read and found right; `data` is what is sent, `options` what node starts with."""
+
+    source: str
+    data: bytes
+    applications: dict[str, str | None]
+    warnings: list[str] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)

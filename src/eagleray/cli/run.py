@@ -1,20 +1,22 @@
-"""`eagleray run module:app`: serve an application until Ctrl-C.
+"""`eagleray run module:app`, or `run config.yaml`: serve an application, or all of a file, until Ctrl-C.
 
 Exit codes: 0 stopped after it had served, 1 it could not be served, 2 wrong usage, 130 interrupted before it served.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from eagleray.base.errors import EaglerayError
 from eagleray.cli import interrupt
-from eagleray.cli.plan import Plan
+from eagleray.cli.plan import ConfigPlan, Plan
 
 
 def _parse_arguments(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -77,7 +79,7 @@ def _check_prefix(prefix: str) -> str | None:
 
 
 @click.command()
-@click.argument("import_path")
+@click.argument("config_or_import_path")
 @click.argument("arguments", nargs=-1)
 @click.option(
     "-d", "--app-dir", default=".", show_default=True, help="Directory to import the application from."
@@ -106,8 +108,10 @@ def _check_prefix(prefix: str) -> str | None:
 @click.option(
     "-r", "--reload", is_flag=True, help="Watch --app-dir; a change restarts the deployments it concerns."
 )
+@click.pass_context
 def run(
-    import_path: str,
+    ctx: click.Context,
+    config_or_import_path: str,
     arguments: tuple[str, ...],
     app_dir: str,
     host: str,
@@ -118,15 +122,34 @@ def run(
     name: str,
     reload: bool,
 ) -> None:
-    """Serve IMPORT_PATH ('module:app', an application or a builder with KEY=VALUE arguments) until Ctrl-C."""
+    """Serve a config file or an import path until Ctrl-C.
+
+    An import path is 'module:app': an application, or a builder of one that takes KEY=VALUE arguments. Of a config file
+    all applications are served; --host, --port and --app-dir may be given beside it.
+    """
     directory = Path(app_dir).resolve()
     if not directory.is_dir():
         raise click.UsageError(f"--app-dir '{app_dir}' is no directory.")
     if not name or "#" in name:
         raise click.UsageError(f"--name '{name}' must not be empty or contain '#'.")
+    path, config = config_or_import_path, None
+    if _is_config(path):
+        if reload:
+            raise click.UsageError(
+                "--reload needs an import path: a config that has not changed builds nothing."
+            )
+        if arguments:
+            click.echo(f"Warning: arguments {list(arguments)} are ignored beside a config file.", err=True)
+        given = {
+            name: value
+            for name, value in (("http_host", host), ("http_port", port))
+            if ctx.get_parameter_source(name.removeprefix("http_")) is not ParameterSource.DEFAULT
+        }
+        config = _read_config(path, str(directory), given)
     plan = Plan(
-        import_path=_check_import_path(import_path),
-        arguments=_parse_arguments(arguments),
+        import_path="" if config else _check_import_path(path),
+        arguments={} if config else _parse_arguments(arguments),
+        config=config,
         app_dir=str(directory),
         host=host,
         port=port,
@@ -137,6 +160,48 @@ def run(
         grpc_servicer_functions=grpc_servicer_functions,
     )
     sys.exit(_serve(plan))
+
+
+def _is_config(path: str) -> bool:
+    """A file that exists is one, but for Python's: whoever names that means what is in it."""
+    return Path(path).is_file() and not path.endswith(".py")
+
+
+def _read_config(path: str, app_dir: str, given: dict[str, Any]) -> ConfigPlan:
+    """What is in the file, with the options that the instance must be started with; `given` wins over them."""
+    from eagleray.cli.files import read_file  # a run of an import path needs neither YAML nor pydantic
+    from eagleray.spec.config import read_config
+
+    try:
+        read = read_config(read_file(path), path)
+    except EaglerayError as error:
+        raise click.ClickException(str(error)) from None
+    schema = read.schema
+    http = schema.http_options
+    options: dict[str, Any] = {
+        "http_host": None if schema.proxy_location == "Disabled" else http.host,
+        "http_port": http.port,
+        "http_options": http.model_dump(
+            mode="json", exclude_unset=True, exclude_none=True, exclude={"host", "port"}
+        ),
+    }
+    if schema.grpc_options.is_served:
+        options["grpc_options"] = {**schema.grpc_options.model_dump(mode="json"), "sys_path": [app_dir]}
+    if schema.controller_options is not None:
+        options["controller_env"] = dict(schema.controller_options.runtime_env.env_vars)
+    return ConfigPlan(
+        source=path,
+        data=json.dumps(read.data).encode(),
+        applications={one.name: one.route_prefix for one in schema.applications},
+        warnings=read.warnings,
+        options={**options, **given},
+    )
+
+
+def _node_options(plan: Plan) -> dict[str, Any]:
+    if plan.config is not None:
+        return plan.config.options
+    return {"http_host": plan.host, "http_port": plan.port, "grpc_options": _grpc_options(plan)}
 
 
 def _grpc_options(plan: Plan) -> dict[str, Any]:
@@ -150,12 +215,14 @@ def _grpc_options(plan: Plan) -> dict[str, Any]:
 
 def _serve(plan: Plan) -> int:
     """Node starts first: it takes a while, in which this process imports what else it needs."""
+    for warning in plan.config.warnings if plan.config is not None else ():
+        click.echo(f"Warning: {warning}", err=True)
     stop_asked = threading.Event()
     interrupt.tell(stop_asked.set)
     from eagleray.engine.spawn import node_config, spawn_node
 
     try:
-        config = node_config(http_host=plan.host, http_port=plan.port, grpc_options=_grpc_options(plan))
+        config = node_config(**_node_options(plan))
         node = spawn_node(config, writes_bytecode=not plan.reload)
     except (EaglerayError, OSError) as error:
         raise click.ClickException(f"Eagleray could not start: {error}") from error
