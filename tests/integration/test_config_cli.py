@@ -9,6 +9,8 @@ from tests.integration.cli.command import get
 from tests.integration.cli.detached import Shell, shell
 from tests.waiting import wait_until
 
+from eagleray.spec.config import read_config
+
 HELLO = """
 import os
 from eagleray import serve
@@ -145,3 +147,49 @@ def test_applications_come_back_after_a_power_cut(home: Path) -> None:
         assert (greeting, who) == ("hello", "file") and pid not in former
         user("deploy", file)
         assert {str(replica["pid"]) for replica in replicas(user, "first")} & {pid}
+
+
+OPTIONS = """
+from eagleray import serve
+print("importing")
+
+@serve.deployment(num_replicas=2, user_config={"a": [1]}, ray_actor_options={"num_cpus": 0.5})
+class Parent:
+    def __init__(self, child): ...
+    async def __call__(self, request): return "parent"
+
+@serve.deployment(autoscaling_config={"min_replicas": 1, "max_replicas": 3}, max_constructor_retry_count=5)
+class Child: ...
+
+app = Parent.bind(Child.bind())
+other = Child.options(name="Other").bind()
+"""
+
+
+def test_a_config_is_built_from_code_and_deployed(home: Path) -> None:
+    user = Shell(home)
+    user.write("options.py", OPTIONS)
+    done = user.run("build", "options:app", "options.other")
+    assert done.stdout.startswith(
+        "# This file was generated using the `eagleray build` command on Eagleray v"
+    )
+    assert done.stderr == "importing\n"
+    built = yaml.safe_load(done.stdout)
+    assert built["http_options"] == {"host": "0.0.0.0", "port": 8000}
+    first, second = built["applications"]
+    assert (first["name"], first["route_prefix"], second["route_prefix"]) == ("app1", "/app1", "/app2")
+    assert first["deployments"] == [
+        {
+            "name": "Parent",
+            "num_replicas": 2,
+            "user_config": {"a": [1]},
+            "ray_actor_options": {"num_cpus": 0.5},
+        },
+        {"name": "Child", "autoscaling_config": {"min_replicas": 1, "max_replicas": 3}},
+    ]
+    assert second["deployments"][0]["name"] == "Other"
+    user("build", "options:app", "-o", "built.yaml")
+    single = yaml.safe_load((home / "built.yaml").read_text())
+    assert single["applications"][0]["route_prefix"] == "/"
+    assert read_config(single).warnings == []
+    assert "Did you mean 'app'?" in user.error("build", "options:ap")
