@@ -1,4 +1,4 @@
-"""The example of docs/autoscaling.md starts without a replica, and answers."""
+"""The examples of docs/autoscaling.md start, the first one without a replica, and answer."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import re
 import urllib.request
 from pathlib import Path
 
+import pytest
 from tests.docs.program import serving
 
 PAGE = Path(__file__).parents[2] / "docs" / "autoscaling.md"
+PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
-def test_example_wakes_for_its_first_request(tmp_path: Path) -> None:
-    program = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
+@pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
+def test_example_answers(tmp_path: Path, program: str) -> None:
     with (
         serving(tmp_path, program) as port,
         urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer,

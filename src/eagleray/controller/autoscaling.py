@@ -16,9 +16,10 @@ from eagleray.base.clock import Clock, wall_time_s
 from eagleray.reconcile.autoscaler import Autoscaler
 from eagleray.reconcile.events import Autoscaled, Event
 from eagleray.reconcile.load import Sample
+from eagleray.reconcile.scaling import ScalingRules
 from eagleray.reconcile.target import Target
 from eagleray.reconcile.world import World
-from eagleray.wire.control import LoadReport
+from eagleray.wire.scaling import LoadReport
 
 
 class Autoscaling:
@@ -31,6 +32,8 @@ class Autoscaling:
         self._scalers: dict[str, Autoscaler] = {}
         self._seen: dict[str, tuple[int, int]] = {}
         self._due: dict[str, float] = {}
+        self._wanted: dict[str, float] = {}
+        self._errors: dict[str, str] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def tell(self, report: LoadReport) -> None:
@@ -57,7 +60,8 @@ class Autoscaling:
         world = self._world
         for key in [key for key in self._scalers if self._target(key) is None]:
             del self._scalers[key], self._seen[key]
-            self._due.pop(key, None)
+            for known in (self._due, self._wanted, self._errors):
+                known.pop(key, None)
         for key in world.deployments:
             target = self._target(key)
             if target is None or target.rules is None:
@@ -68,6 +72,8 @@ class Autoscaling:
             elif scaler.rules != target.rules:
                 scaler.change_rules(target.rules)
                 self._seen.pop(key, None)
+                self._wanted.pop(key, None)
+                self._errors.pop(key, None)
             seen = (self._running(key), target.num_replicas)
             if self._seen.get(key) != seen:
                 self._seen[key] = seen
@@ -90,7 +96,58 @@ class Autoscaling:
                 "requests_per_second": scaler.load.rate(now),
             },
             "metrics_health": "healthy" if scaler.load.is_known else "unavailable",
-            "errors": [],
+            "errors": [self._errors[key]] if key in self._errors else [],
+        }
+
+    # ---- policies of users ------------------------------------------------------------------------------------
+
+    @property
+    def rules(self) -> dict[str, ScalingRules]:
+        """Those of all deployments that scale, by key."""
+        return {key: scaler.rules for key, scaler in self._scalers.items()}
+
+    def wanted(self, key: str, count: float) -> None:
+        """The deployment's policy asks for so many replicas, until it says something else."""
+        self._errors.pop(key, None)
+        self._wanted[key] = count
+        scaler = self._scalers.get(key)
+        if scaler is not None:
+            self._look(key, scaler, self._clock.now())
+            self._arm()
+
+    def failed(self, key: str, error: str) -> None:
+        """The deployment's policy has failed: its count stays."""
+        self._errors[key] = error
+        self._wanted.pop(key, None)
+
+    def context(self, key: str) -> dict[str, Any] | None:
+        """What a policy of the user's is told of the deployment and its load, as JSON types."""
+        scaler, target = self._scalers.get(key), self._target(key)
+        if scaler is None or target is None:
+            return None
+        now, load, how = self._clock.now(), scaler.load, scaler.rules.aggregation
+        scaling = self._world.deployments[key].row.scaling
+        decisions = scaling.decisions if scaling is not None else ()
+        ups = [one.timestamp_s for one in decisions if one.curr_num_replicas > one.prev_num_replicas]
+        downs = [one.timestamp_s for one in decisions if one.curr_num_replicas < one.prev_num_replicas]
+        low, high = scaler.rules.bounds
+        total, rate = scaler.total_over_window(now), load.rate(now)
+        return {
+            "current_num_replicas": self._running(key),
+            "target_num_replicas": target.num_replicas,
+            "running_replicas": [one.row.unique_id for one in self._world.instances_of(key) if one.is_listed],
+            "total_num_requests": total,
+            "total_queued_requests": load.aggregate(now, how, lambda sample: sample.queued),
+            "total_running_requests": load.aggregate(now, how, lambda sample: sample.running),
+            "capacity_adjusted_min_replicas": low,
+            "capacity_adjusted_max_replicas": high,
+            "last_scale_up_time": ups[-1] if ups else None,
+            "last_scale_down_time": downs[-1] if downs else None,
+            "current_time": wall_time_s(),
+            "config": {**target.options["autoscaling_config"], "policy": {}},
+            "requests_per_second": rate,
+            # By Little's law: calls that wait or run, over calls that end in a second.
+            "average_latency_ms": 1000.0 * load.aggregate(now, "mean") / rate if rate > 0 else 0.0,
         }
 
     def close(self) -> None:
@@ -115,7 +172,13 @@ class Autoscaling:
         target = self._target(key)
         if target is None:
             return
-        wish = scaler.decide(now, self._running(key), target.num_replicas, bounds=scaler.rules.bounds)
+        wish = scaler.decide(
+            now,
+            self._running(key),
+            target.num_replicas,
+            bounds=scaler.rules.bounds,
+            wanted=self._wanted.get(key),
+        )
         if wish is not None and wish.num_replicas != target.num_replicas:
             self._post(Autoscaled(key, wish.num_replicas, wish.reason, wall_time_s()))
         at = scaler.next_at(now, target.num_replicas)

@@ -28,6 +28,7 @@ from eagleray.controller.details import Details
 from eagleray.controller.effects import Effects
 from eagleray.controller.launch import Launcher
 from eagleray.controller.observer import Connect, Observer
+from eagleray.controller.policies import PolicyRunner
 from eagleray.controller.publisher import RESERVED_VERSIONS, Publisher
 from eagleray.controller.service import Service
 from eagleray.controller.storage import Storage
@@ -123,7 +124,8 @@ class _Assembly:
         )
         controller.perform = self._effects.perform
         self._autoscaling = Autoscaling(world, controller.post, clock)
-        controller.on_pass = self._autoscaling.refresh
+        self._policies = PolicyRunner(world, engine, self._observer, launcher, self._autoscaling)
+        controller.on_pass = self._refresh_scaling
         details = Details(
             world, config, launcher.log_path, self._effects.docs_paths.get, self._autoscaling.detail
         )
@@ -183,11 +185,16 @@ class _Assembly:
         await self._door.close()
         await self._methods.close()
         self._autoscaling.close()
+        await self._policies.close()
         await self._builder.close()
         await self._effects.close()
         self._observer.close()
         self._publisher.close()
         await self._server.close()
+
+    def _refresh_scaling(self) -> None:
+        self._autoscaling.refresh()
+        self._policies.refresh()
 
     def _unlisted(self, ref: str) -> None:
         self._controller.post(e.Happened(ref, Trigger.UNLISTED))

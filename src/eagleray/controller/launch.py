@@ -22,6 +22,7 @@ from eagleray.wire.control import (
     StartChild,
     encode,
 )
+from eagleray.wire.scaling import PolicyLaunch
 
 _MAX_NAME = 60
 """Characters of an application's or deployment's name in a file name."""
@@ -115,6 +116,16 @@ class Launcher:
             world_size=config.world_size,
             logging_config=_logging(config),
             logs_dir=self.config.logs_dir,
+        )
+
+    def policy_child(self, ref: str, app: str, sys_path: list[str]) -> StartChild:
+        """A child that runs the application's autoscaling policies."""
+        return StartChild(
+            ref=ref,
+            module="eagleray.policies",
+            payload=encode(PolicyLaunch(app=app, sys_path=sys_path)),
+            listen=self.address(ref).removeprefix("unix:"),
+            log_path=f"{self.config.logs_dir}/policies_{_safe(app)}.log",
         )
 
     def builder_child(self, ref: str, app: str, request: BuildRequest) -> StartChild:

@@ -33,7 +33,6 @@ from eagleray.wire.control import (
     Expire,
     InstanceInfo,
     JsonReply,
-    LoadReport,
     Message,
     NodeConfig,
     ScaleDeployment,
@@ -44,6 +43,7 @@ from eagleray.wire.control import (
     encode,
 )
 from eagleray.wire.messages import ReplyHead
+from eagleray.wire.scaling import LoadReport
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Addresses that cannot be dialled -> one of theirs that can."""

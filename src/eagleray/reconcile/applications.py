@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from eagleray.reconcile import events as e
+from eagleray.reconcile.scaling import with_policy
 from eagleray.reconcile.target import Target, targets_of
 from eagleray.spec.application import ApplicationSpec
 from eagleray.spec.overlay import scaled_count
@@ -128,6 +129,12 @@ def current_targets(world: World, row: ApplicationRow) -> dict[str, Target]:
     if not row.config:
         return targets
     capacity = world.declared.get("target_capacity")
+    policy = msgspec.json.decode(row.config).get("autoscaling_policy")
+    if policy:
+        kwargs = msgspec.json.encode(policy.get("policy_kwargs") or {}).decode()
+        targets = {
+            key: with_policy(target, policy["policy_function"], kwargs) for key, target in targets.items()
+        }
     return {
         key: _scaled(target, row.scaled.get(key.partition("#")[2]), capacity)
         for key, target in targets.items()

@@ -71,6 +71,8 @@ class Autoscaler:
             self._direction = 0
             return self._wake(target, low, high)
         rules = self.rules
+        if wanted is None and rules.is_custom:
+            return None  # its policy has not answered
         total = self.total_over_window(now)
         desired = total / rules.target_ongoing if wanted is None else wanted
         count = min(max(self._damped(running, desired), low), high)

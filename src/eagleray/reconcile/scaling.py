@@ -22,7 +22,8 @@ _KEPT_DECISIONS = 10
 class ScalingRules(msgspec.Struct, frozen=True, omit_defaults=True):
     """An `AutoscalingConfig` with everything derived; times in seconds. `policy` is empty for the default one.
 
-    `policy_kind` is `default` and `latency` for those of ours, and empty for one of the user's.
+    `policy_kind` is `default` and `latency` for those of ours, empty for one of the user's, `app` for one of the
+    application.
     """
 
     low: int = 1
@@ -42,6 +43,11 @@ class ScalingRules(msgspec.Struct, frozen=True, omit_defaults=True):
     policy_kwargs: str = "{}"
     capacity: float | None = None
     """`target_capacity`, a percentage of the bounds."""
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether code of the user's computes the count, for the deployment or (`app`) for its whole application."""
+        return self.policy_kind in ("", "app")
 
     @property
     def bounds(self) -> tuple[int, int]:
@@ -132,6 +138,14 @@ def _declared(rules: ScalingRules) -> ScalingRules:
 
 def _percent(rules: ScalingRules) -> float:
     return 100.0 if rules.capacity is None else rules.capacity
+
+
+def with_policy(target: Target, policy: str, kwargs: str) -> Target:
+    """The target with its application's policy, if it scales at all."""
+    if target.rules is None:
+        return target
+    rules = msgspec.structs.replace(target.rules, policy_kind="app", policy=policy, policy_kwargs=kwargs)
+    return msgspec.structs.replace(target, rules=rules)
 
 
 def with_count(target: Target, count: int) -> Target:

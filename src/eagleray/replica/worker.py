@@ -40,6 +40,7 @@ from eagleray.replica.recycling import Recycling
 from eagleray.replica.report import Reporter
 from eagleray.replica.reservation import HELD_S, expire_reserved
 from eagleray.replica.slots import Slots
+from eagleray.replica.stats import load_stats
 from eagleray.replica.threads import Threads
 from eagleray.replica.user_loop import UserLoop
 from eagleray.replica.websocket_call import WebSocketCall
@@ -102,6 +103,7 @@ class Worker:
                 "reconfigure": self._reconfigure,
                 "check_health": self._check_health,
                 "drain": self._drain,
+                "autoscaling_stats": lambda _body, _call: load_stats(self._user_loop, self._floor),
             },
             name="replica control",
         )

@@ -13,7 +13,8 @@ from eagleray.base.errors import EaglerayError
 from eagleray.base.tasks import Tasks
 from eagleray.routing.router import Router
 from eagleray.rpc.client import Client
-from eagleray.wire.control import Empty, LoadReport
+from eagleray.wire.control import Empty
+from eagleray.wire.scaling import LoadReport
 
 logger = logging.getLogger("eagleray.routing")
 

@@ -1,5 +1,6 @@
 """Options of the instance and of deployments under their familiar path; they are defined in `spec.options`."""
 
+from eagleray.serve.autoscaling_policy import AutoscalingContext
 from eagleray.spec.autoscaling import AggregationFunction, AutoscalingConfig, AutoscalingPolicy
 from eagleray.spec.options import (
     BackpressureConfig,
@@ -13,6 +14,7 @@ from eagleray.spec.router import RequestRouterConfig
 __all__ = [
     "AggregationFunction",
     "AutoscalingConfig",
+    "AutoscalingContext",
     "AutoscalingPolicy",
     "BackpressureConfig",
     "ControllerOptions",

@@ -84,9 +84,9 @@ class AutoscalingPolicy(SpecModel):
         return plain
 
     @model_validator(mode="after")
-    def _refuse_custom(self) -> Self:
-        if built_in_policy(self.policy_function) != "default":
-            raise ValueError("policies other than the default one are not supported yet (docs/compat.md)")
+    def _refuse_latency(self) -> Self:
+        if built_in_policy(self.policy_function) == "latency":
+            raise ValueError("LatencyTargetPolicy is not supported yet (docs/compat.md)")
         return self
 
     @model_validator(mode="after")

@@ -370,16 +370,6 @@ class Ack(Message):
     version: int
 
 
-class LoadReport(Message):
-    """Body of `load`: deployment key -> calls that wait, calls at replicas, calls answered since the router began.
-
-    Of one subscriber, for deployments that scale by it; those that it has no calls for may be missing.
-    """
-
-    subscriber: str
-    loads: dict[str, tuple[int, int, int]] = {}
-
-
 _encoder = msgspec.msgpack.Encoder()
 
 

@@ -1,0 +1,158 @@
+"""Asks the users' autoscaling policies, in a process for each application, and hands on what they say.
+
+A policy that raises changes nothing. One that hangs is killed with its process and asked again after a while; the
+deployments of the application keep their counts meanwhile, and nobody else notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+from typing import Any, NoReturn
+
+from eagleray.base.errors import EaglerayError
+from eagleray.base.ids import new_unique_id
+from eagleray.base.tasks import Tasks
+from eagleray.controller.autoscaling import Autoscaling
+from eagleray.controller.launch import Launcher
+from eagleray.controller.observer import Observer
+from eagleray.controller.replica_stats import ReplicaStats
+from eagleray.engine.base import Engine, EngineError
+from eagleray.reconcile.scaling import ScalingRules
+from eagleray.reconcile.world import World
+from eagleray.rpc.client import Client
+from eagleray.wire.control import Empty
+from eagleray.wire.scaling import PolicyAnswer, PolicyQuestion
+
+logger = logging.getLogger("eagleray.controller")
+
+POLICY_TIMEOUT_S = 5.0
+"""A policy that has not answered by then hangs."""
+
+_START_TIMEOUT_S = 30.0
+_LONGEST_PERIOD_S, _SHORTEST_PERIOD_S = 1.0, 0.1
+_BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
+
+
+class PolicyRunner:
+    """One task for each application that has policies of its own. Reads the world; tells `autoscaling`."""
+
+    def __init__(
+        self,
+        world: World,
+        engine: Engine,
+        observer: Observer,
+        launcher: Launcher,
+        autoscaling: Autoscaling,
+    ) -> None:
+        self._world = world
+        self._engine = engine
+        self._observer = observer
+        self._launcher = launcher
+        self._autoscaling = autoscaling
+        self._stats = ReplicaStats(world, observer)
+        self._tasks = Tasks("policies")
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._states: dict[str, Any] = {}
+
+    def refresh(self) -> None:
+        """After a pass of the controller: applications with policies may have come or gone."""
+        wanted = {key.partition("#")[0] for key, rules in self._autoscaling.rules.items() if rules.is_custom}
+        for app in [app for app in self._running if app not in wanted]:
+            self._running.pop(app).cancel()
+        for app in wanted - set(self._running):
+            self._running[app] = self._tasks.start(self._follow(app), name=f"policies of {app}")
+
+    async def close(self) -> None:
+        """Ends the processes. Idempotent."""
+        await self._tasks.close()
+
+    async def _follow(self, app: str) -> None:
+        """A task's root: asks for as long as the application has policies."""
+        failures = 0
+        while True:
+            ref = f"policy-{new_unique_id()}"
+            began = asyncio.get_running_loop().time()
+            try:
+                await self._ask_until_failure(app, ref)
+            except (OSError, EaglerayError, TimeoutError) as error:
+                problem = f"its policies do not answer: {error or 'no answer in time'}"
+                logger.error("Autoscaling of application '%s' stands still, %s", app, problem)
+                for key in self._keys(app):
+                    self._autoscaling.failed(key, problem)
+            finally:
+                self._observer.drop(ref)
+                self._tasks.start(self._kill(ref), name=f"kill {ref}")
+            if asyncio.get_running_loop().time() - began > _BACK_OFF_S[-1] + POLICY_TIMEOUT_S:
+                failures = 0
+            await asyncio.sleep(_BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)])
+            failures += 1
+
+    async def _ask_until_failure(self, app: str, ref: str) -> NoReturn:
+        await self._engine.start(self._launcher.policy_child(ref, app, self._sys_path(app)))
+        client = await self._observer.dial(ref, self._launcher.address(ref))
+        await client.request("ready", Empty(), Empty, timeout_s=_START_TIMEOUT_S)
+        while True:
+            rules = {key: self._autoscaling.rules[key] for key in self._keys(app)}
+            await self._ask(client, rules)
+            interval = min((one.interval_s for one in rules.values()), default=_LONGEST_PERIOD_S)
+            await asyncio.sleep(min(max(interval, _SHORTEST_PERIOD_S), _LONGEST_PERIOD_S))
+
+    def _keys(self, app: str) -> list[str]:
+        return [
+            key
+            for key, rules in self._autoscaling.rules.items()
+            if rules.is_custom and key.startswith(f"{app}#")
+        ]
+
+    def _sys_path(self, app: str) -> list[str]:
+        for key in self._world.deployments_of(app):
+            target = self._world.deployments[key].target
+            if target is not None:
+                return list(target.sys_path)
+        return []
+
+    async def _ask(self, client: Client, rules: dict[str, ScalingRules]) -> None:
+        """One round: each policy for its deployment, an application's policy for all that it has."""
+        await self._stats.collect(rules)
+        whole = {key: one for key, one in rules.items() if one.policy_kind == "app"}
+        groups = [{key: one} for key, one in rules.items() if key not in whole]
+        for group in [*groups, *([whole] if whole else [])]:
+            some = next(iter(group.values()))
+            contexts = {key: self._context(key) for key in group}
+            question = PolicyQuestion(
+                policy=some.policy,
+                kwargs=some.policy_kwargs,
+                is_app_level=bool(whole) and group is whole,
+                contexts={key: json.dumps(told).encode() for key, told in contexts.items() if told},
+            )
+            if question.contexts:
+                answer = await client.request("decide", question, PolicyAnswer, timeout_s=POLICY_TIMEOUT_S)
+                self._take(answer, group)
+
+    def _context(self, key: str) -> dict[str, Any] | None:
+        told = self._autoscaling.context(key)
+        if told is not None:
+            told |= self._stats.of(key)
+            told["policy_state"] = self._states.get(key, {})
+        return told
+
+    def _take(self, answer: PolicyAnswer, group: dict[str, ScalingRules]) -> None:
+        if answer.error:
+            logger.error("The autoscaling policy of %s has failed:\n%s", ", ".join(group), answer.error)
+            for key in group:
+                self._autoscaling.failed(key, answer.error)
+            return
+        for key in group:
+            if key in answer.counts:
+                self._autoscaling.wanted(key, answer.counts[key])
+            if key in answer.states:
+                self._states[key] = json.loads(answer.states[key])
+
+    async def _kill(self, ref: str) -> None:
+        try:
+            await self._engine.stop(ref, signal.SIGKILL)
+        except EngineError as error:
+            logger.warning("%s could not be ended: %s", ref, error.reason)
