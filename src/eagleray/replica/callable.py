@@ -81,6 +81,8 @@ class UserCode:
         self.lifespan: Lifespan | None = None
         self.instance: Any = None
         self.on_made: Callable[[Any], object] = _nothing
+        self.is_reconfiguring = False
+        """User code may block its loop meanwhile, as in its constructor: that is no sign of ill health."""
         self._typed: tuple[Callable[..., Any], TypedEntry | None] | None = None
         self._target = target
         self._threads = threads
@@ -204,17 +206,15 @@ class UserCode:
         """Whether the user's `reconfigure` is to hear of a changed rank."""
         return self._is_class and _takes_rank(getattr(self.instance, "reconfigure", None))
 
-    @property
-    def checks_health(self) -> bool:
-        """Whether the user has a `check_health`; else a replica is as healthy as its process."""
-        return self._is_class and hasattr(type(self.instance), "check_health")
-
     async def reconfigure(self, user_config: Any, rank: int) -> str:
         """Hands a new `user_config` to the user's `reconfigure`. Returns the error for the user, or ""."""
+        self.is_reconfiguring = True
         try:
             await self._reconfigure(user_config, rank)
         except BaseException as error:  # see the module's docstring
             return trimmed_text(error)
+        finally:
+            self.is_reconfiguring = False
         return ""
 
     async def _reconfigure(self, user_config: Any, rank: int) -> None:

@@ -258,9 +258,10 @@ class Worker:
         return await self._user_loop.run(user.reconfigure(self._user_config, rank))
 
     async def _check_health(self, payload: bytes, incoming: Incoming) -> Health:
-        error = ""
-        if self._started.done() and self._floor is not None and self._floor.user.checks_health:
-            error = await self._user_loop.run(self._floor.user.check_health())
+        floor, error = self._floor, ""
+        if floor is not None and self._started.done() and not floor.user.is_reconfiguring:
+            # Also without a check of the user's: that its loop turns is the least.
+            error = await self._user_loop.run(floor.user.check_health())
         return Health(error=error, expired=self._recycling.expired, ongoing=self._slots.ongoing)
 
     async def _drain(self, payload: bytes, incoming: Incoming) -> Empty:

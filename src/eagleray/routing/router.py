@@ -18,6 +18,7 @@ from eagleray.routing.board import Board, QueueBoard, board_path
 from eagleray.routing.call import RoutedCall
 from eagleray.routing.policies import Policy, make_policy
 from eagleray.routing.pool import Pool
+from eagleray.routing.pulse import Pulse
 from eagleray.routing.table import RouteMatcher, RouterEntry, RoutingTable
 from eagleray.routing.target import Target
 from eagleray.routing.waiting_room import Chooser, Fanout
@@ -69,6 +70,7 @@ class Router:
         self._dialling: set[asyncio.Task[None]] = set()
         self._missing: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
+        self._pulse = Pulse(self._pools)
         self.on_starved: Callable[[str], object] | None = None
         """Called with the key of a deployment that scales, has no replica, and for which a call waits."""
 
@@ -105,6 +107,7 @@ class Router:
         if pool is None:
             pool = self._pools[key] = Pool(key, self, self._clock)
             pool.update(self.table.deployments.get(key))
+            self._pulse.watch()
         return pool
 
     def ongoing(self, key: str) -> int:
@@ -134,6 +137,7 @@ class Router:
         if self._eager_ingress:
             for route in table.routes:
                 self.open(route.deployment)
+        self._pulse.watch()
 
     async def settled(self, timeout_s: float = 2.0) -> None:
         """Waits until the connections that the last table asked for are there, have failed, or the time is up."""
@@ -238,7 +242,9 @@ class Router:
         for timer in self._missing.values():
             timer.cancel()
         error = NotRunningError("Eagleray is shutting down; the request was not sent.")
-        pools, self._pools = self._pools, {}
+        self._pulse.close()
+        pools = dict(self._pools)
+        self._pools.clear()
         for pool in pools.values():
             pool.close(error)
         await self._tasks.close()

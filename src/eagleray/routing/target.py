@@ -35,6 +35,7 @@ class Target:
         "foreign",
         "full",
         "in_flight",
+        "is_busy",
         "listed",
         "lock",
         "max_ongoing",
@@ -50,6 +51,8 @@ class Target:
         self.max_ongoing = entry.max_ongoing
         self.cap: int | None = None
         """While it is ejected or probed: how many calls it may get at once."""
+        self.is_busy = False
+        """Its loop does not turn at present: it gets no calls while others can take them (`routing.pulse`)."""
         self.client: Client | None = None
         self.in_flight = 0
         self.foreign = 0
@@ -77,7 +80,7 @@ class Target:
     @property
     def takes_calls(self) -> bool:
         """Whether it is worth waiting for room here."""
-        return self.client is not None and not self.draining and self.cap != 0
+        return self.client is not None and not self.draining and self.cap != 0 and not self.is_busy
 
     @property
     def score(self) -> int:
@@ -113,7 +116,12 @@ class Target:
     def limit(self) -> None:
         """Takes over the replica's limit, or what an ejection leaves of it."""
         limit = self.told_limit or self.entry.max_ongoing
-        self.max_ongoing = limit if self.cap is None else min(limit, self.cap)
+        # No calls, rather than a question of its own each time that somebody looks for room.
+        self.max_ongoing = 0 if self.is_busy else limit if self.cap is None else min(limit, self.cap)
+
+    def set_busy(self, is_busy: bool) -> None:
+        self.is_busy = is_busy
+        self.limit()
 
     def observe(self, load: int) -> None:
         self.foreign = max(0, load - self.in_flight)

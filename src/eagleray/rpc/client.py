@@ -55,6 +55,7 @@ class Client:
         self._loop = asyncio.get_running_loop()
         self._connection = Connection(self._ended)
         self._connection.peer = address
+        self.ping, self.probe = self._connection.ping, self._connection.probe
         nonce = os.urandom(NONCE_SIZE) if secret is not None else b""
         handshake = Handshake(server=False, secret=secret, nonce=nonce)
         self._session = ClientSession(self._connection.wake, handshake, self._connection.lock)
@@ -272,10 +273,6 @@ class Client:
                 raise reading.error
         finally:
             stream.cancel()
-
-    async def ping(self, timeout_s: float) -> None:
-        """Returns once the server's loop has answered. Raises RequestTimeoutError or ConnectionError."""
-        await self._connection.ping(timeout_s)
 
     # ---- the end ---------------------------------------------------------------------------------------------
 

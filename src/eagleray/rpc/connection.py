@@ -60,7 +60,6 @@ class Connection(asyncio.Protocol):
         self._linger: asyncio.TimerHandle | None = None
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self._pings: dict[bytes, asyncio.Future[None]] = {}
-        self._ping_number = 0
         self.peer = "?"
         self.handshake_required = False
         self.shared = False
@@ -224,22 +223,23 @@ class Connection(asyncio.Protocol):
 
     async def ping(self, timeout_s: float) -> None:
         """Returns once the peer's loop has answered. Raises RequestTimeoutError, or ConnectionError when it is gone."""
-        if self.session.closed:
-            raise ConnectionResetError(self.session.reason)
-        self._ping_number += 1
-        token = self._ping_number.to_bytes(8, "little")
-        answer = self._pings[token] = self._loop.create_future()
-        self.session.ping(token)
         try:
             async with asyncio.timeout(timeout_s):
-                await answer
+                await self.probe()
         except TimeoutError:
             raise RequestTimeoutError(f"{self.peer} did not answer a ping within {timeout_s:g} s") from None
-        finally:
-            self._pings.pop(token, None)
+
+    def probe(self) -> asyncio.Future[None]:
+        """As `ping`, for those who do not wait: the future ends with the answer or with the connection."""
+        if self.session.closed:
+            raise ConnectionResetError(self.session.reason)
+        token = os.urandom(8)
+        answer = self._pings[token] = self._loop.create_future()
+        self.session.ping(token)
+        return answer
 
     def _on_pong(self, token: bytes) -> None:
-        answer = self._pings.get(token)
+        answer = self._pings.pop(token, None)
         if answer is not None and not answer.done():
             answer.set_result(None)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.integration.replica.replica_process import replica, until
 
+from eagleray.base.errors import RequestTimeoutError
 from eagleray.rpc.client import Client
 from eagleray.serve.context import get_replica_context
 from eagleray.wire.control import Drain, Empty, Health, Ready, Reconfigure
@@ -208,11 +209,17 @@ def test_a_blocked_user_loop_is_busy_not_dead() -> None:
         async with replica(Blocking) as r:
             call = r.http()
             await until(lambda: r.ongoing)
-            health = await r.control.request("check_health", Empty(), Health, timeout_s=5)
-            assert health.error == "" and health.ongoing == 1
+            assert not (await r.control.request("ready", Empty(), Ready, timeout_s=5)).error
+            checking = asyncio.create_task(
+                r.control.request("check_health", Empty(), Health, timeout_s=30), name="check"
+            )
+            with pytest.raises(RequestTimeoutError):  # as long as the loop does not turn there is no health
+                await r.control.request("check_health", Empty(), Health, timeout_s=0.2)
+            assert not checking.done()
             r.worker._replica.servable_object.go.set()
             await call.done.wait()
             assert call.body == b"unblocked"
+            assert (await checking).error == ""
 
     asyncio.run(main())
 
