@@ -182,13 +182,27 @@ class Details:
             "status": overview.status,
             "status_trigger": overview.status_trigger,
             "message": overview.message,
-            "deployment_config": target.options,
+            "deployment_config": _options(target),
             "target_num_replicas": target.num_replicas,
             "required_resources": _resources(target),
             "replicas": [self._replica(one) for one in self._world.instances_of(target.key)],
             "recent_dead_replicas": [self._replica(one) for one in self._world.dead.get(target.key, ())],
             "autoscaling_detail": self._scaling_of(target.key),
         }
+
+
+def _options(target: Target) -> dict[str, Any]:
+    """As Ray's schema takes them: no null for what was not given, and neither a number nor our own policy for load."""
+    given = {name: value for name, value in target.options.items() if value is not None}
+    if scaling := given.get("autoscaling_config"):
+        given.pop("num_replicas", None)
+        policy = str((scaling.get("policy") or {}).get("policy_function", ""))
+        if policy.startswith("eagleray."):  # Ray's schema would import it
+            given["autoscaling_config"] = {name: value for name, value in scaling.items() if name != "policy"}
+    actor = given.get("ray_actor_options")
+    if isinstance(actor, dict):
+        given["ray_actor_options"] = {name: value for name, value in actor.items() if value is not None}
+    return given
 
 
 def _source(row: ApplicationRow) -> str:

@@ -98,6 +98,10 @@ def test_a_life_by_rest(node: NodeProcess) -> None:
     wait_running(instance, "a", "b")
     assert get(instance, "/a") == "hello you"
     before = instance.details()["applications"]
+    options = before["a"]["deployments"]["Hello"]["deployment_config"]
+    assert None not in [*options.values(), *options["ray_actor_options"].values()], (
+        "Ray's client takes no null"
+    )
     for _ in range(50):
         assert instance.apply({"applications": [hello("a"), hello("b")]}) == []
     assert instance.details()["applications"] == before
@@ -124,6 +128,12 @@ def test_a_life_by_rest(node: NodeProcess) -> None:
         lambda: len(instance.details()["applications"]["a"]["deployments"]["Hello"]["replicas"]) == 2,
         deadline_s=60,
     )
+
+    scaling = [{"name": "Hello", "autoscaling_config": {"min_replicas": 1, "max_replicas": 2}}]
+    instance.apply_application("b", hello("b", deployments=scaling))
+    wait_running(instance, "b")
+    options = instance.details()["applications"]["b"]["deployments"]["Hello"]["deployment_config"]
+    assert "num_replicas" not in options and "policy" not in options["autoscaling_config"]
 
     instance.delete("b")
     with pytest.raises(NotFoundError, match='Application "zz" does not exist'):
