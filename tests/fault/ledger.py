@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -77,6 +77,15 @@ class Ledger:
 
     def failures(self) -> list[Line]:
         return [line for line in self.lines if line.failed]
+
+    def unexplained(self, kills: Iterable[float], noticed_within_s: float = 0.25) -> list[Line]:
+        """Failures that no kill explains: a kill explains what was under way then, or sent before it was noticed."""
+        moments = list(kills)
+        return [
+            line
+            for line in self.failures()
+            if not any(line.t_sent <= at + noticed_within_s and line.t_answered >= at for at in moments)
+        ]
 
     def bodies(self, since: float = 0.0) -> Counter[str]:
         """How often each body was answered to requests sent after `since`."""
@@ -153,7 +162,7 @@ class _Connection:
 
     async def _chunks(self) -> bytes:
         body = b""
-        while size := int(await self._reader.readline(), 16):
+        while size := int(await self._reader.readuntil(b"\n"), 16):
             body += await self._reader.readexactly(size)
             await self._reader.readexactly(2)
         await self._reader.readexactly(2)
