@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from eagleray.reconcile.load import LoadWindow, Sample
 from eagleray.reconcile.scaling import ScalingRules
+from eagleray.spec.latency import replicas_for
 
 _EPSILON = 1e-9
 """Rounding of means and quotients must not cost a replica."""
@@ -32,6 +33,7 @@ class Autoscaler:
     def __init__(self, rules: ScalingRules) -> None:
         self.rules = rules
         self.load = LoadWindow(rules.look_back_s, rules.interval_s)
+        self._replicas = LoadWindow(rules.look_back_s, float("inf"))
         self._direction = 0
         self._since = 0.0
         self._wished = 0
@@ -64,6 +66,9 @@ class Autoscaler:
         """
         low, high = bounds
         self.load.prune(now)
+        if self.rules.policy_kind == "latency":
+            self._replicas.add("", Sample(now, 0, running, 0))
+            self._replicas.prune(now)
         if not low <= target <= high:
             self._direction = 0
             return Wish(min(max(target, low), high), f"bounds are {low} to {high}")
@@ -74,7 +79,7 @@ class Autoscaler:
         if wanted is None and rules.is_custom:
             return None  # its policy has not answered
         total = self.total_over_window(now)
-        desired = total / rules.target_ongoing if wanted is None else wanted
+        desired = self._desired(now, running, total) if wanted is None else wanted
         count = min(max(self._damped(running, desired), low), high)
         if count == target:
             self._direction = 0
@@ -114,6 +119,20 @@ class Autoscaler:
         count = min(max(math.ceil(self.rules.up_factor - _EPSILON), low, 1), high)
         return Wish(count, f"{waiting} request(s) wait and no replica runs")
 
+    def _desired(self, now: float, running: int, total: float) -> float:
+        rules, load = self.rules, self.load
+        if rules.policy_kind != "latency":
+            return total / rules.target_ongoing
+        return replicas_for(
+            rules.p95_s,
+            replicas=running,
+            served_by=self._replicas.aggregate(now, "mean"),
+            ongoing=load.aggregate(now, "mean"),
+            per_second=load.rate(now),
+            growth=load.growth(now),
+            waiting=load.latest(lambda sample: sample.queued) / rules.look_back_s,
+        )
+
     def _damped(self, running: int, desired: float) -> int:
         factor = self.rules.up_factor if desired > running else self.rules.down_factor
         count = math.ceil(running + factor * (desired - running) - _EPSILON)
@@ -130,6 +149,8 @@ class Autoscaler:
     def _reason(self, total: float, wanted: float | None, running: int) -> str:
         if wanted is not None:
             return f"the policy asks for {wanted:g} at {total:.2f} ongoing requests and {running} replica(s)"
+        if self.rules.policy_kind == "latency":
+            return f"{total:.2f} ongoing requests, p95 target {self.rules.p95_s * 1000:g} ms, {running} replica(s)"
         return (
             f"{total:.2f} ongoing requests over {self.rules.look_back_s:g} s, target "
             f"{self.rules.target_ongoing:g} per replica, {running} replica(s) running"

@@ -22,6 +22,9 @@ class Sample(NamedTuple):
     answered: int
 
 
+_NOTHING = Sample(0.0, 0, 0, 0)
+
+
 def _total(sample: Sample) -> int:
     return sample.queued + sample.running
 
@@ -114,6 +117,16 @@ class LoadWindow:
             for series in self._series.values()
             if now > series[0].at
         )
+
+    def growth(self, now: float) -> float:
+        """Calls that began without ending, a second, over the window."""
+        opens = self.opens(now)
+        passed = now - opens
+        before = sum(
+            _total(next((sample for sample in reversed(series) if sample.at <= opens), _NOTHING))
+            for series in self._series.values()
+        )
+        return (self.latest() - before) / passed if passed > 0 else 0.0
 
     def samples(self, value: Callable[[Sample], int] = _total) -> dict[str, list[tuple[float, int]]]:
         """(time, value) by router."""

@@ -41,6 +41,8 @@ class ScalingRules(msgspec.Struct, frozen=True, omit_defaults=True):
     policy_kind: str = "default"
     policy: str = ""
     policy_kwargs: str = "{}"
+    p95_s: float = 0.0
+    """What the latency policy keeps."""
     capacity: float | None = None
     """`target_capacity`, a percentage of the bounds."""
 
@@ -104,6 +106,7 @@ def rules_of(config: AutoscalingConfig | None) -> ScalingRules | None:
         aggregation=config.aggregation_function.value,
         policy_kind=kind,
         policy="" if kind == "default" else str(config.policy.policy_function),
+        p95_s=config.policy.policy_kwargs["p95_ms"] / 1000 if kind == "latency" else 0.0,
         policy_kwargs=msgspec.json.encode(config.policy.policy_kwargs).decode(),
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from eagleray.base.ids import DeploymentID, ReplicaID
 from eagleray.spec.autoscaling import AutoscalingConfig
+from eagleray.spec.latency import replicas_for
 
 
 @dataclass(frozen=True)
@@ -52,4 +53,31 @@ def default_autoscaling_policy(ctx: AutoscalingContext) -> tuple[float, dict[str
 replica_queue_length_autoscaling_policy = default_autoscaling_policy
 """Its older name."""
 
-__all__ = ["AutoscalingContext", "default_autoscaling_policy", "replica_queue_length_autoscaling_policy"]
+
+class LatencyTargetPolicy:
+    """Keeps the p95 of response times, waiting included, under `p95_ms`: give it by `policy_kwargs`.
+
+    It needs no `target_ongoing_requests`: it measures how long calls take and how many come.
+    """
+
+    def __init__(self, p95_ms: float) -> None:
+        self._p95_s = p95_ms / 1000
+
+    def __call__(self, ctx: AutoscalingContext) -> float:
+        return replicas_for(
+            self._p95_s,
+            replicas=max(ctx.current_num_replicas, 1),
+            served_by=max(ctx.current_num_replicas, 1),
+            ongoing=ctx.average_latency_ms / 1000 * ctx.requests_per_second or ctx.total_num_requests,
+            per_second=ctx.requests_per_second,
+            growth=0.0,
+            waiting=ctx.total_queued_requests / ctx.config.look_back_period_s,
+        )
+
+
+__all__ = [
+    "AutoscalingContext",
+    "LatencyTargetPolicy",
+    "default_autoscaling_policy",
+    "replica_queue_length_autoscaling_policy",
+]

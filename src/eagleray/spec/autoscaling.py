@@ -84,12 +84,6 @@ class AutoscalingPolicy(SpecModel):
         return plain
 
     @model_validator(mode="after")
-    def _refuse_latency(self) -> Self:
-        if built_in_policy(self.policy_function) == "latency":
-            raise ValueError("LatencyTargetPolicy is not supported yet (docs/compat.md)")
-        return self
-
-    @model_validator(mode="after")
     def _check_latency(self) -> Self:
         if built_in_policy(self.policy_function) == "latency":
             target = self.policy_kwargs.get("p95_ms")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from eagleray.serve.autoscaling_policy import LatencyTargetPolicy
 from eagleray.spec.base import Effect, effect_of
 from eagleray.spec.change import changed_fields, diff
 from eagleray.spec.deployment import UNSUPPORTED_OPTIONS, DeploymentSpec, ReplicaResources
@@ -122,6 +123,10 @@ def test_a_fixed_number_and_autoscaling_exclude_each_other() -> None:
         {"upscale_delay_s": -1},
         {"aggregation_function": "median"},
         {"policy": {"policy_kwargs": {"a": object()}}},
+        {"policy": {"policy_function": "ray.serve.autoscaling_policy:no_such_policy"}},
+        {"policy": {"policy_function": ""}},
+        {"policy": {"policy_function": LatencyTargetPolicy}},
+        {"policy": {"policy_function": LatencyTargetPolicy, "policy_kwargs": {"p95_ms": 0}}},
         {"target_num_ongoing_requests_per_replica": 5},
     ],
 )
