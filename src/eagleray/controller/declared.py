@@ -6,6 +6,7 @@ Whoever puts the same config again changes nothing and costs nothing. Whatever i
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -34,6 +35,7 @@ class Declarations:
     def __init__(self, controller: Controller, config: NodeConfig, details: Details) -> None:
         self._controller = controller
         self._details = details
+        self._last: tuple[tuple[Mapping[str, Any], str], Config] | None = None
         self._config = config
         self._directory = os.getcwd()
         """Applications without a `working_dir` are imported from where the instance was started."""
@@ -55,7 +57,7 @@ class Declarations:
         Applications of a former config that this one does not name are deleted unless `merge`. ConfigError lists all
         mistakes of the file; nothing has changed then. NotRunningError while the instance is shutting down.
         """
-        read = read_config(config, source)
+        read = self._read(config, source)
         await self._controller.admit(self._admit(read, merge, tuple(sys_path) or (self._directory,)))
         return [*read.warnings, *self._fixed_at_start(read)]
 
@@ -95,6 +97,12 @@ class Declarations:
     def details(self, api_type: str | None = None) -> dict[str, Any]:
         """`ServeInstanceDetails` as JSON types; see `Details.read`."""
         return self._details.read(api_type)
+
+    def _read(self, data: Mapping[str, Any], source: str) -> Config:
+        """As `read_config`; what was read last is not read again, for tools put the same file every few seconds."""
+        if self._last is None or self._last[0] != (data, source):
+            self._last = (copy.deepcopy(data), source), read_config(data, source)
+        return self._last[1]
 
     # ---- checks -----------------------------------------------------------------------------------------------
 

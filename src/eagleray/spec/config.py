@@ -182,7 +182,7 @@ def read_config(data: Any, source: str = "the config") -> Config:
     warnings = [f"{show(one.path)}: {one.text}" for one in unknown]
     if schema.tracing_config is not None:
         warnings.append("tracing_config: nothing is traced yet, so it has no effect")
-    return Config(schema, plain, warnings)
+    return Config(schema, plain, [*warnings, *_doubts(schema)])
 
 
 def check_import_path(path: str) -> str:
@@ -280,6 +280,23 @@ def _disagreements(data: Mapping[str, Any]) -> list[Problem]:
                 problems.append(Problem((*at, key), text))
         problems += _deployment_disagreements(one, at)
     return problems
+
+
+def _doubts(schema: ServeDeploySchema) -> list[str]:
+    """What may be meant so, but hardly is."""
+    doubts = []
+    for index, application in enumerate(schema.applications):
+        for number, one in enumerate(application.deployments):
+            scaling = one.autoscaling_config
+            if scaling is None or "max_ongoing_requests" not in one.given:
+                continue
+            if one.max_ongoing_requests < scaling.target_ongoing_requests:
+                where = show(("applications", index, "deployments", number, "max_ongoing_requests"))
+                doubts.append(
+                    f"{where}: autoscaling will never happen, because {one.max_ongoing_requests} is less than "
+                    f"target_ongoing_requests ({scaling.target_ongoing_requests:g})"
+                )
+    return doubts
 
 
 def _place(one: Mapping[str, Any], at: Path, key: str) -> Path:

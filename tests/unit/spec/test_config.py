@@ -185,6 +185,17 @@ def test_what_must_agree() -> None:
     assert line.startswith("applications[1]: route prefix '/' is used by applications[0] already")
 
 
+def test_autoscaling_that_can_never_happen_is_doubted() -> None:
+    scaling = {"max_replicas": 3, "target_ongoing_requests": 10}
+    read = read_config(
+        config(deployments=[{"name": "D", "max_ongoing_requests": 5, "autoscaling_config": scaling}])
+    )
+    (warning,) = read.warnings
+    assert warning.startswith(
+        "applications[0].deployments[0].max_ongoing_requests: autoscaling will never happen"
+    )
+
+
 @pytest.mark.parametrize("data", [None, [], "x", 3])
 def test_what_is_no_mapping(data: Any) -> None:
     assert refusal(data) == []
