@@ -7,6 +7,7 @@ config. `accepted_rows` gives the rows that must be durable before an event may 
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -121,6 +122,12 @@ def accepted_rows(world: World, event: e.Event) -> dict[tuple[str, str], bytes]:
     if isinstance(event, e.InstanceDeclared):
         return {(META, DECLARED_ROW): msgspec.json.encode(event.text)}
     return {}
+
+
+@functools.lru_cache(maxsize=256)
+def blobs_of(spec: str) -> frozenset[str]:
+    """Digests of the blobs that an `ApplicationSpec` (JSON) names; asked for again and again, so it is remembered."""
+    return ApplicationSpec.from_json(spec.encode()).blobs
 
 
 def current_targets(world: World, row: ApplicationRow) -> dict[str, Target]:

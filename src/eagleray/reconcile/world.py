@@ -15,13 +15,19 @@ import msgspec
 
 from eagleray.reconcile import applications, lifecycle, recount
 from eagleray.reconcile import events as e
-from eagleray.reconcile.applications import APPLICATIONS, DECLARED_ROW, META, ApplicationRow, current_targets
+from eagleray.reconcile.applications import (
+    APPLICATIONS,
+    DECLARED_ROW,
+    META,
+    ApplicationRow,
+    blobs_of,
+    current_targets,
+)
 from eagleray.reconcile.instance import GOING, Instance, InstanceRow, InstanceState
 from eagleray.reconcile.placement import Allocation, Supply
 from eagleray.reconcile.rollout import Rollout, after_reached, begin
 from eagleray.reconcile.scaling import Scaling, counted
 from eagleray.reconcile.target import Target
-from eagleray.spec.application import ApplicationSpec
 
 SYSTEM_KEY = "#"
 """The instance as a whole: its end."""
@@ -129,7 +135,7 @@ class World:
                     used |= target.blobs
         for row in self.applications.values():
             if row.code_spec and not row.deleting:  # another config may be laid over it
-                used |= ApplicationSpec.from_json(row.code_spec.encode()).blobs
+                used |= blobs_of(row.code_spec)
         return used
 
     def deployments_of(self, app: str) -> list[str]:
