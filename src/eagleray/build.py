@@ -67,7 +67,7 @@ class BuilderProcess:
 
 def build(launch: BuilderLaunch) -> Built:
     """Imports and describes; every failure becomes `Built.error`."""
-    for entry in reversed(launch.sys_path):
+    for entry in reversed([*launch.paths, *launch.sys_path]):
         if entry not in sys.path:
             sys.path.insert(0, entry)
     try:

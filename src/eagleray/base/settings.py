@@ -48,6 +48,15 @@ class Settings:
     )
     runtime_dir: str = _setting("", "The running instance that this process belongs to; set in children.")
     keep_sessions: int = _setting(10, "Sessions whose state and logs are kept.")
+    environment_home: str = _setting(
+        "", "Directory of installed environments; XDG_CACHE_HOME/eagleray/environments otherwise."
+    )
+    environment_cache_mb: int = _setting(
+        10240, "MiB of environments that are kept; beyond, those that were not used for longest go."
+    )
+    environment_timeout_s: int = _setting(
+        600, "Seconds that the packages of a runtime_env may take to install."
+    )
     num_gpus: int = _setting(-1, "Number of GPUs to account for, -1: those that are found.")
     resources: str = _setting("", 'Custom resources of this machine, as JSON such as {"scanner": 2}.')
     shared_memory_mb: int = _setting(

@@ -24,7 +24,7 @@ def parse_arguments(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def read_file(path: str) -> Any:
-    """What a YAML or JSON file holds; relative working directories are taken from where the file is."""
+    """What a YAML or JSON file holds; relative paths of environments are taken from where the file is."""
     try:
         data = yaml.safe_load(Path(path).read_text())
     except yaml.YAMLError as error:
@@ -39,9 +39,23 @@ def read_file(path: str) -> Any:
 
 
 def _settle(environment: Any, path: str) -> None:
-    directory = environment.get("working_dir") if isinstance(environment, dict) else None
-    if isinstance(directory, str) and directory and "://" not in directory:
-        environment["working_dir"] = os.path.abspath(Path(path).resolve().parent / directory)
+    if not isinstance(environment, dict):
+        return
+    base = Path(path).resolve().parent
+
+    def settle(one: Any) -> Any:
+        return os.path.abspath(base / one) if isinstance(one, str) and one and "://" not in one else one
+
+    if "working_dir" in environment:
+        environment["working_dir"] = settle(environment["working_dir"])
+    if isinstance(modules := environment.get("py_modules"), list):
+        environment["py_modules"] = [settle(one) for one in modules]
+    for key in ("pip", "uv"):  # a string is the path of a requirements file
+        packages = environment.get(key)
+        if isinstance(packages, str):
+            environment[key] = settle(packages)
+        elif isinstance(packages, dict) and isinstance(packages.get("packages"), str):
+            packages["packages"] = settle(packages["packages"])
 
 
 def read_environment(file: str | None, text: str | None, working_dir: str | None) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from eagleray.controller.controller import VERSION_ROW, Controller
 from eagleray.controller.declared import Declarations
 from eagleray.controller.details import Details
 from eagleray.controller.effects import Effects
+from eagleray.controller.environments import Environments
 from eagleray.controller.launch import Launcher
 from eagleray.controller.observer import Connect, Observer
 from eagleray.controller.policies import PolicyRunner
@@ -118,9 +119,17 @@ class _Assembly:
         )
         self._observer = Observer(engine, controller.post, self._log_of, connect)
         self._launcher = launcher
-        self._builder = Builder(engine, self._observer, launcher, self._on_built)
+        self._environments = Environments(engine, self._observer, config, world.preparing)
+        self._builder = Builder(engine, self._observer, launcher, self._environments, self._on_built)
         self._effects = Effects(
-            world, engine, self._observer, launcher, self._builder, controller.post, controller.end
+            world,
+            engine,
+            self._observer,
+            launcher,
+            self._environments,
+            self._builder,
+            controller.post,
+            controller.end,
         )
         controller.perform = self._effects.perform
         self._autoscaling = Autoscaling(world, controller.post, clock)
@@ -188,6 +197,7 @@ class _Assembly:
         await self._policies.close()
         await self._builder.close()
         await self._effects.close()
+        await self._environments.close()
         self._observer.close()
         self._publisher.close()
         await self._server.close()

@@ -7,6 +7,7 @@ sure that a build is begun again when the controller dies meanwhile.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import signal
 from collections.abc import Awaitable, Callable
@@ -14,10 +15,12 @@ from collections.abc import Awaitable, Callable
 from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import new_unique_id
 from eagleray.base.tasks import Tasks
+from eagleray.controller.environments import Environments
 from eagleray.controller.launch import Launcher
 from eagleray.controller.observer import Observer, describe
 from eagleray.engine.base import Engine, EngineError
 from eagleray.reconcile.events import BuildRequest
+from eagleray.spec.environment import recipe_of
 from eagleray.wire.control import Built, Empty, Exited
 
 logger = logging.getLogger("eagleray.controller")
@@ -32,10 +35,18 @@ OnBuilt = Callable[[str, int, Built], Awaitable[None]]
 class Builder:
     """One build per application at a time: a newer one ends the older. `on_built` is called for each that ended."""
 
-    def __init__(self, engine: Engine, observer: Observer, launcher: Launcher, on_built: OnBuilt) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        observer: Observer,
+        launcher: Launcher,
+        environments: Environments,
+        on_built: OnBuilt,
+    ) -> None:
         self._engine = engine
         self._observer = observer
         self._launcher = launcher
+        self._environments = environments
         self._on_built = on_built
         self._tasks = Tasks("builder")
         self._current: dict[str, asyncio.Task[None]] = {}
@@ -62,7 +73,11 @@ class Builder:
 
     async def _ask(self, ref: str, app: str, request: BuildRequest, exited: asyncio.Future[Exited]) -> Built:
         try:
-            await self._engine.start(self._launcher.builder_child(ref, app, request))
+            environment = json.loads(request.runtime_env) if request.runtime_env else {}
+            prepared = await self._environments.prepare(recipe_of(environment))
+            if prepared.error:
+                return Built(error=prepared.error)
+            await self._engine.start(self._launcher.builder_child(ref, app, request, prepared))
         except EngineError as error:
             return Built(error=error.reason)
         try:

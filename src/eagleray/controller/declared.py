@@ -23,6 +23,7 @@ from eagleray.reconcile.applications import ApplicationRow
 from eagleray.reconcile.world import World
 from eagleray.spec.application import ApplicationSpec
 from eagleray.spec.config import Config, HTTPOptionsSchema, gRPCOptionsSchema, read_config
+from eagleray.spec.environment import is_archive
 from eagleray.wire.control import NodeConfig
 
 _TELLING = ("target_capacity", "logging_config")
@@ -163,8 +164,8 @@ def _declare(
 ) -> list[e.Event]:
     """What has to happen so that the application becomes what is written; nothing, when it is that already."""
     environment = written.get("runtime_env") or {}
-    if environment.get("working_dir"):
-        sys_path = (str(environment["working_dir"]),)
+    if directory := environment.get("working_dir"):
+        sys_path = () if is_archive(directory) else (str(directory),)
     code = {key: written.get(key) for key in ("import_path", "args", "runtime_env", "autoscaling_policy")}
     digest = hashlib.sha256(_text([code, sys_path]).encode()).hexdigest()[:16]
     text = json.dumps(written)

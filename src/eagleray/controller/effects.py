@@ -14,6 +14,7 @@ from eagleray.base.clock import wall_time_s
 from eagleray.base.errors import EaglerayError
 from eagleray.base.tasks import Tasks
 from eagleray.controller.builder import Builder
+from eagleray.controller.environments import Environments
 from eagleray.controller.launch import Launcher, reconfigure_message
 from eagleray.controller.observer import Observer
 from eagleray.engine.base import Engine, EngineError
@@ -23,6 +24,7 @@ from eagleray.reconcile.events import Born, Event, Expired, Happened, HealthChec
 from eagleray.reconcile.instance import LISTED, InstanceState, Trigger
 from eagleray.reconcile.world import World
 from eagleray.wire.control import Drain, Empty, Health, Ready
+from eagleray.wire.environment import Prepared
 
 logger = logging.getLogger("eagleray.controller")
 
@@ -39,6 +41,7 @@ class Effects:
         engine: Engine,
         observer: Observer,
         launcher: Launcher,
+        environments: Environments,
         builder: Builder,
         post: Callable[[Event], None],
         end: Callable[[], None],
@@ -47,6 +50,9 @@ class Effects:
         self._engine = engine
         self._observer = observer
         self._launcher = launcher
+        self._environments = environments
+        self._unborn: dict[str, asyncio.Task[Prepared]] = {}
+        """Instances that wait for their environment."""
         self._builder = builder
         self._post = post
         self._end = end
@@ -90,8 +96,9 @@ class Effects:
             return
         with self._observer.exit_of(ref) as exited:
             try:
+                prepared = await self._prepare(ref, target.environment)
                 started = await self._engine.start(
-                    await self._launcher.start_child(row, target, self._world.supply)
+                    await self._launcher.start_child(row, target, self._world.supply, prepared)
                 )
             except (EaglerayError, KeyError) as error:
                 reason = (
@@ -110,6 +117,25 @@ class Effects:
                 await asyncio.wait({exited}, timeout=_EXIT_NOTICE_S)
                 if not exited.done():
                     self._post(Happened(ref, Trigger.LOST, error_text))
+
+    async def _prepare(self, ref: str, recipe: str) -> Prepared:
+        """Raises EngineError also when nobody wants the instance any more."""
+        if not recipe:
+            return Prepared()
+        waiting = self._tasks.start(self._environments.prepare(recipe), name=f"environment of {ref}")
+        self._unborn[ref] = waiting
+        try:
+            await asyncio.wait({waiting})
+        finally:
+            del self._unborn[ref]
+            waiting.cancel()
+        instance = self._world.instances.get(ref)
+        if waiting.cancelled() or instance is None or instance.state is not InstanceState.STARTING:
+            raise EngineError("internal", "nobody wants it any more")
+        prepared = waiting.result()
+        if prepared.error:
+            raise EngineError("internal", prepared.error)
+        return prepared
 
     async def _greet(self, ref: str) -> str:
         """Connects and waits for `ready`; returns why that could not be, when the instance itself did not say."""
@@ -200,6 +226,9 @@ class Effects:
         self._post(Happened(ref, Trigger.DRAINED))
 
     async def _stop(self, ref: str, signum: int) -> None:
+        if (waiting := self._unborn.get(ref)) is not None:
+            waiting.cancel()
+            return
         try:
             await self._engine.stop(ref, signum)
         except EngineError as error:

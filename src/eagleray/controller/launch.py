@@ -22,6 +22,7 @@ from eagleray.wire.control import (
     StartChild,
     encode,
 )
+from eagleray.wire.environment import Prepared
 from eagleray.wire.scaling import PolicyLaunch
 
 _MAX_NAME = 60
@@ -50,7 +51,9 @@ class Launcher:
     def builder_log_path(self, app: str) -> str:
         return f"{self.config.logs_dir}/builder_{_safe(app)}.log"
 
-    async def start_child(self, row: InstanceRow, target: Target, supply: Supply) -> StartChild:
+    async def start_child(
+        self, row: InstanceRow, target: Target, supply: Supply, prepared: Prepared
+    ) -> StartChild:
         """Raises KeyError or StoreError when a blob that is needed is not there."""
         path = self.address(row.ref).removeprefix("unix:")
         if row.owner == GRPC_PROXY_KEY:
@@ -78,11 +81,13 @@ class Launcher:
         return StartChild(
             ref=row.ref,
             module="eagleray.replica.__main__",
-            payload=encode(await self._replica(row, target)),
+            payload=encode(await self._replica(row, target, prepared.paths)),
             env=env,
-            cwd=target.working_dir,
+            cwd=prepared.working_dir or target.working_dir,
             listen=path,
             log_path=self.log_path(row),
+            python=prepared.python,
+            holds=prepared.holds,
         )
 
     def _proxy(self, row: InstanceRow) -> ProxyLaunch:
@@ -100,7 +105,7 @@ class Launcher:
             grpc_options=self.config.grpc_options,
         )
 
-    async def _replica(self, row: InstanceRow, target: Target) -> ReplicaLaunch:
+    async def _replica(self, row: InstanceRow, target: Target, paths: list[str]) -> ReplicaLaunch:
         config = row.config
         return target.launch(
             row.unique_id,
@@ -110,7 +115,7 @@ class Launcher:
             code=await self._storage.blob(target.code) if target.code else b"",
             graceful_shutdown_wait_loop_s=config.graceful_shutdown_wait_loop_s,
             root_path=str(self.config.http_options.get("root_path") or ""),
-            sys_path=list(target.sys_path),
+            sys_path=[*paths, *target.sys_path],
             controller_address=self._controller,
             rank=row.rank,
             world_size=config.world_size,
@@ -128,13 +133,14 @@ class Launcher:
             log_path=f"{self.config.logs_dir}/policies_{_safe(app)}.log",
         )
 
-    def builder_child(self, ref: str, app: str, request: BuildRequest) -> StartChild:
+    def builder_child(self, ref: str, app: str, request: BuildRequest, prepared: Prepared) -> StartChild:
         launch = BuilderLaunch(
             import_path=request.import_path,
             args=json.loads(request.args),
             name=app,
             route_prefix=request.route_prefix,
             sys_path=list(request.sys_path),
+            paths=prepared.paths,
             reload=request.reload,
             logs_dir=self.config.logs_dir,
         )
@@ -144,9 +150,11 @@ class Launcher:
             module="eagleray.build",
             payload=encode(launch),
             env=environment.get("env_vars") or {},
-            cwd=environment.get("working_dir") or "",
+            cwd=prepared.working_dir or environment.get("working_dir") or "",
             listen=self.address(ref).removeprefix("unix:"),
             log_path=self.builder_log_path(app),
+            python=prepared.python,
+            holds=prepared.holds,
         )
 
 

@@ -149,7 +149,9 @@ def _fork_logging_to(log_path: str, child: Child, request: StartChild, keep: fro
         log_fd = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise EngineError("internal", f"Log file '{log_path}' cannot be opened: {error.strerror}.") from error
-    birth = Birth(child, request.module, log_fd, request.env, request.cwd, keep)
+    birth = Birth(
+        child, request.module, log_fd, request.env, request.cwd, keep, request.python, tuple(request.holds)
+    )
     try:
         pid = fork_child(birth)
     except OSError as error:

@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import NoReturn
@@ -26,6 +26,7 @@ from eagleray.base import logs
 from eagleray.base.ids import reseed_after_fork
 from eagleray.base.process import Child, ignore_signal
 from eagleray.engine.base import EngineError
+from eagleray.engine.exec import become, hold
 from eagleray.engine.linux import count_threads, open_fds, set_parent_death_signal, set_process_name
 
 _GUARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
@@ -42,6 +43,10 @@ class Birth:
     env: Mapping[str, str]
     cwd: str
     keep_fds: frozenset[int]
+    python: str = ""
+    """Interpreter that the child becomes; empty: it stays a fork of node."""
+    holds: tuple[str, ...] = ()
+    """Directories that it locks against collection."""
 
 
 class Forked(BaseException):
@@ -88,15 +93,23 @@ def _leave_parent(node_pid: int) -> None:
 
 
 def run_birth(birth: Birth) -> NoReturn:
-    """Runs the child's role at the top of the stack, and ends the process with its exit code.
+    """Runs the child's role at the top of the stack, and ends the process with its exit code."""
 
-    Ends by os._exit, so that a user's thread that never ends cannot keep the process.
-    """
+    def role() -> None:
+        _settle(birth)
+        if birth.python:
+            become(birth)
+        hold(birth.holds)
+        importlib.import_module(birth.module).main(birth.child)
+
+    run_role(role)
+
+
+def run_role(role: Callable[[], None]) -> NoReturn:
+    """Ends by os._exit, so that a user's thread that never ends cannot keep the process."""
     status = 1
     try:
-        _settle(birth)
-        module = importlib.import_module(birth.module)
-        module.main(birth.child)
+        role()
         status = 0
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
@@ -117,14 +130,22 @@ def _settle(birth: Birth) -> None:
     reseed_after_fork()
     os.environ.update(birth.env)
     os.environ["EAGLERAY_RUNTIME_DIR"] = birth.child.runtime_dir
+    if birth.python and (path := os.environ.get("PYTHONPATH")):
+        # Another interpreter reads it again, in another directory.
+        os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
     if birth.cwd:
         os.chdir(birth.cwd)
-    role = birth.module.removeprefix("eagleray.").removesuffix(".__main__")
-    set_process_name(f"er:{role}")
+    name_process(birth.module)
     # the user's plain pickles must not find node's names under `__main__`
     sys.modules["__main__"] = ModuleType("__main__")
-    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
     gc.enable()
+
+
+def name_process(module: str) -> None:
+    """What `ps` shows of a role, and its stacks on SIGUSR1; an exec forgets both."""
+    role = module.removeprefix("eagleray.").removesuffix(".__main__")
+    set_process_name(f"er:{role}")
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
 
 
 def _end(status: int) -> NoReturn:

@@ -5,7 +5,10 @@ The meaning of each status is that of Ray Serve (surface 5.6), where the worst d
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from eagleray.reconcile.applications import ApplicationRow
 from eagleray.reconcile.deployment import shortage_of
@@ -13,6 +16,7 @@ from eagleray.reconcile.instance import COUNTED, InstanceState
 from eagleray.reconcile.rollout import Goal, Problem, Rollout, failure_message
 from eagleray.reconcile.target import PROXY_KEY, PROXY_KEYS, Target
 from eagleray.reconcile.world import Deployment, World
+from eagleray.spec.environment import recipe_of
 from eagleray.spec.status import (
     ApplicationStatus,
     ApplicationStatusOverview,
@@ -60,12 +64,14 @@ def application_overview(world: World, name: str) -> ApplicationStatusOverview:
     deployments = {
         key.partition("#")[2]: deployment_overview(world, key) for key in world.deployments_of(name)
     }
-    status, message = application_status(row, deployments)
+    status, message = application_status(row, deployments, world.preparing)
     return ApplicationStatusOverview(status, message, row.deployed_at, deployments)
 
 
 def application_status(
-    row: ApplicationRow, deployments: dict[str, DeploymentStatusOverview]
+    row: ApplicationRow,
+    deployments: dict[str, DeploymentStatusOverview],
+    preparing: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[ApplicationStatus, str]:
     """The worst of its deployments, but for deletion and building, which concern the application itself."""
     if row.deleting:
@@ -73,7 +79,8 @@ def application_status(
     if row.error:
         return ApplicationStatus.DEPLOY_FAILED, row.error
     if row.build is not None:  # what its deployments are now is the version before
-        return ApplicationStatus.DEPLOYING, ""
+        recipe = recipe_of(json.loads(row.build.runtime_env)) if row.build.runtime_env else ""
+        return ApplicationStatus.DEPLOYING, preparing.get(recipe, "")
     failed = [name for name, one in deployments.items() if one.status is _S.DEPLOY_FAILED]
     if failed:
         return ApplicationStatus.DEPLOY_FAILED, f"Failed to update the deployments {failed}."
@@ -135,9 +142,10 @@ def _message(world: World, deployment: Deployment) -> str:
     back_to = goal if goal is not deployment.target else None
     told = failure_message(deployment.row.rollout, deployment.target, back_to)
     shortage = shortage_of(world, deployment)
-    if not shortage:
+    waiting = f"Waiting for resources: a replica {shortage}." if shortage else ""
+    waiting = waiting or world.preparing.get(deployment.target.environment, "")
+    if not waiting:
         return told
-    waiting = f"Waiting for resources: a replica {shortage}."
     return f"{waiting} {told}" if told else waiting
 
 

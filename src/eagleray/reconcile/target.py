@@ -58,6 +58,8 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
     demand: Demand = Demand()
     env_vars: dict[str, str] = {}
     working_dir: str = ""
+    environment: str = ""
+    """What must be made before a replica can start (`RuntimeEnv.recipe`); its working directory counts then."""
     max_queued_requests: int = -1
     graceful_shutdown_timeout_s: float = 20.0
     health_check_period_s: float = 10.0
@@ -166,6 +168,7 @@ def _target(app: ApplicationSpec, bound: BoundDeployment) -> Target:
         demand=_demand(resources),
         env_vars=dict(environment.env_vars) if environment else {},
         working_dir=(environment.working_dir or "") if environment else "",
+        environment=environment.recipe() if environment else "",
         max_queued_requests=spec.max_queued_requests,
         graceful_shutdown_timeout_s=spec.graceful_shutdown_timeout_s,
         health_check_period_s=spec.health_check_period_s,

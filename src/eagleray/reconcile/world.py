@@ -106,6 +106,8 @@ class World:
         """What the last config file says of the instance as a whole, such as `target_capacity`."""
         self.building: dict[str, int] = {}
         """Application name -> generation whose builder runs now."""
+        self.preparing: dict[str, str] = {}
+        """Environment recipe -> what there is to tell of it while it is made; kept by who makes them."""
         self._seed = seed
         self._life = life
         self._serial = 0

@@ -17,7 +17,8 @@ from eagleray.base.errors import ConfigError
 from eagleray.spec.application import check_route_prefix
 from eagleray.spec.autoscaling import AutoscalingConfig
 from eagleray.spec.base import SpecModel
-from eagleray.spec.deployment import DeploymentSpec, ReplicaResources, RuntimeEnv
+from eagleray.spec.deployment import DeploymentSpec, ReplicaResources
+from eagleray.spec.environment import RuntimeEnv
 from eagleray.spec.options import (
     BackpressureConfig,
     ControllerOptions,

@@ -14,6 +14,7 @@ from pydantic import Field, StrictBool, StrictInt, field_validator, model_valida
 
 from eagleray.spec.autoscaling import AutoscalingConfig, over_default
 from eagleray.spec.base import Effect, SpecModel, option
+from eagleray.spec.environment import RuntimeEnv
 from eagleray.spec.options import BackpressureConfig, LoggingConfig
 from eagleray.spec.router import RequestRouterConfig
 
@@ -39,22 +40,6 @@ _ACTOR_OPTIONS = (
     "label_selector",
     "fallback_strategy",
 )
-
-
-class RuntimeEnv(SpecModel):
-    """Environment of a replica process: variables and working directory. Nothing is installed."""
-
-    env_vars: dict[str, str] = Field(default_factory=dict)
-    working_dir: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_installs(cls, value: Any) -> Any:
-        if isinstance(value, dict) and (unknown := sorted(set(value) - {"env_vars", "working_dir"})):
-            raise ValueError(
-                f"runtime_env keys {unknown} are not supported; supported: env_vars, working_dir"
-            )
-        return value
 
 
 class ReplicaResources(SpecModel):

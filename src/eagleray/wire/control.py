@@ -29,6 +29,7 @@ class StartChild(Message, tag="start"):
 
     `listen` is the path of a Unix socket that node binds before the fork (mode 0600) and the child inherits, so that
     a connect right after `Started` succeeds. `http` makes node bind (or reuse) a TCP listener that the child inherits.
+    With `python` the child becomes that interpreter. While it lives it locks `holds`, so that nobody collects them.
     """
 
     ref: str
@@ -39,6 +40,8 @@ class StartChild(Message, tag="start"):
     listen: str = ""
     http: tuple[str, int] | None = None
     log_path: str = ""
+    python: str = ""
+    holds: list[str] = []
 
 
 class StopChild(Message, tag="stop"):
@@ -186,6 +189,8 @@ class BuilderLaunch(Message):
     name: str = "default"
     route_prefix: str | None = "/"
     sys_path: list[str] = []
+    paths: list[str] = []
+    """Come before `sys_path`, and are no part of what is declared: where its runtime_env has been put."""
     reload: bool = False
     """Versions are digests of the code (`serve.fingerprint`), so that only what changed restarts; else random."""
     logs_dir: str = ""
@@ -259,6 +264,8 @@ class DeployImport(Message):
     name: str = "default"
     route_prefix: str | None = "/"
     sys_path: list[str] = []
+    paths: list[str] = []
+    """Come before `sys_path`, and are no part of what is declared: where its runtime_env has been put."""
     reload: bool = False
 
 

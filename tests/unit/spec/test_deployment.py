@@ -154,7 +154,7 @@ def test_user_config_is_kept_as_json_says_it() -> None:
         {"num_gpus": 1.5},
         {"resources": {"GPU": 1}},
         {"resources": {"x": -1}},
-        {"runtime_env": {"pip": ["numpy"]}},
+        {"runtime_env": {"conda": ["numpy"]}},
         {"runtime_env": {"env_vars": {"A": 1}}},
         {"label_selector": {"a": "b"}},
     ],
