@@ -74,7 +74,12 @@ def start(
 
 
 def _tell_running() -> None:
-    info = ask(find_address(None), "info", Empty(), InstanceInfo)
+    try:
+        info = ask(find_address(None), "info", Empty(), InstanceInfo)
+    except NotReachedError:
+        raise click.ClickException(
+            "Another `eagleray start` or `shutdown` is under way: try again in a moment."
+        ) from None
     where = f" at {info.http_url}" if info.http_url else ""
     raise click.ClickException(
         f"Eagleray runs already{where} (controller {info.pid}). Deploy to it, or end it with `eagleray shutdown`."

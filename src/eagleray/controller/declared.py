@@ -170,7 +170,9 @@ def _declare(
     digest = hashlib.sha256(_text([code, sys_path]).encode()).hexdigest()[:16]
     text = json.dumps(written)
     row = world.applications.get(name)
-    if row is not None and not row.deleting and row.config and row.code_digest == digest:
+    is_known = row is not None and not row.deleting and row.config and row.code_digest == digest
+    # What was given up is tried anew, from its code on: whoever deploys it again has mended something.
+    if row is not None and is_known and (row.build is not None or not _was_given_up(world, name)):
         if json.loads(row.config) == written and not is_new and (row.build is not None or row.code_spec):
             return []
         if row.build is not None:
@@ -185,6 +187,10 @@ def _declare(
         runtime_env=_text(environment) if environment else "",
     )
     return [e.ImportRequested(name, request, wall_time_s(), config=text, code_digest=digest)]
+
+
+def _was_given_up(world: World, name: str) -> bool:
+    return any(world.deployments[key].row.rollout.halted for key in world.deployments_of(name))
 
 
 def _lay_over(row: ApplicationRow, config: str, logging: Any) -> list[e.Event]:

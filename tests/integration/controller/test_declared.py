@@ -178,6 +178,25 @@ def test_a_build_that_fails_leaves_the_version_before_serving(directory: Path) -
     scene(directory, scenario)
 
 
+def test_what_was_given_up_is_tried_anew_by_the_same_file(directory: Path) -> None:
+    async def scenario(declared: Declared) -> None:
+        await declared.serve(app("b"))
+        declared.engine.ready_error = lambda child: (
+            "ValueError: no weights" if "replica" in child.started.ref and child.launch.app == "a" else ""
+        )
+        assert (await declared.put(app("a"), app("b"))).error == ""
+        assert (await declared.running.wait("a"))[-1].outcome == "failed"
+        assert len(declared.builds) == 2
+        declared.engine.ready_error = lambda child: ""
+        before = {child.started.ref for child in declared.engine.replicas() if child.launch.app == "b"}
+        await declared.serve(app("a"), app("b"))
+        assert [launch.name for launch in declared.builds] == ["b", "a", "a"]
+        await declared.serve(app("a"), app("b"))
+        assert len(declared.builds) == 3 and before <= declared.refs()
+
+    scene(directory, scenario)
+
+
 def test_a_file_with_mistakes_changes_nothing(directory: Path) -> None:
     async def scenario(declared: Declared) -> None:
         await declared.serve(app("a"))
