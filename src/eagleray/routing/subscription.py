@@ -69,13 +69,33 @@ class Subscription:
     async def _read(self, client: Client) -> None:
         watch = Watch(since_version=self._router.table.version, subscriber=self._subscriber)
         self._loads.connected(client)
-        async with contextlib.aclosing(client.subscribe("watch", watch)) as tables:
-            async for chunk in tables:
-                table = decode_table(chunk)
-                if table.version >= self._router.table.version:
-                    self._router.update(table)
-                    await self._router.settled()
-                self._first.set()
-                ack = Ack(subscriber=self._subscriber, version=self._router.table.version)
-                await client.request("ack", ack, Empty, timeout_s=None)
-                self._loads.updated()
+        arrived = asyncio.Event()
+        acknowledging = self._tasks.start(
+            self._acknowledge(client, arrived), name="acknowledge routing tables"
+        )
+        try:
+            async with contextlib.aclosing(client.subscribe("watch", watch)) as tables:
+                async for chunk in tables:
+                    table = decode_table(chunk)
+                    if table.version >= self._router.table.version:
+                        self._router.update(table)
+                    arrived.set()
+        finally:
+            acknowledging.cancel()
+
+    async def _acknowledge(self, client: Client, arrived: asyncio.Event) -> None:
+        """Says which table is in force, once its replicas are connected or do not answer. Newer ones do not wait."""
+        while True:
+            await arrived.wait()
+            arrived.clear()
+            version = self._router.table.version
+            await self._router.settled()
+            self._first.set()
+            try:
+                await client.request(
+                    "ack", Ack(subscriber=self._subscriber, version=version), Empty, timeout_s=None
+                )
+            except EaglerayError as error:
+                logger.debug("routing table %d could not be acknowledged: %s", version, error)
+                return
+            self._loads.updated()

@@ -35,6 +35,7 @@ class Child(Process):
 
     def __init__(self, machine: Machine, request: StartChild, pid: int) -> None:
         super().__init__(machine.network, request.ref)
+        self.is_child = True
         self.machine = machine
         self.request = request
         self.ref = request.ref

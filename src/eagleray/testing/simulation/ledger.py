@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from eagleray.testing.simulation.machine import Machine
 
 
-_KNOWN_S = 1.0
+_KNOWN_S = 3.0
 """Time for a table on slow links, and for those who were just coming back after the end of a controller."""
 
 

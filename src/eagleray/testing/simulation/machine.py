@@ -122,6 +122,8 @@ class Machine:
         """Of the newest controller."""
         self.acknowledged: dict[str, int] = {}
         """Application -> the generation whose deploy was acknowledged last, unless it may be deleted."""
+        self.on_leaving: Callable[[str], None] = lambda key: None
+        """Called with the key of a deployment of which a replica has just left the routing table."""
         self.disk_was_full = False
         self.were_listed: set[str] = set()
         """Replicas and proxies that requests could be sent to at some time."""

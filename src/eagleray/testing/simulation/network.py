@@ -28,6 +28,7 @@ class Process:
         self.network = network
         self.name = name
         self.alive = True
+        self.is_child = False
         self.stopped = False
         self.was_stopped = False
         self.ends: list[End] = []
@@ -147,7 +148,12 @@ class End(asyncio.Transport):
 
 
 class Network:
-    """All servers by path. Delays of links are drawn from `rng`, between 0.05 ms and `MAX_DELAY_S`."""
+    """All servers by path. Delays of links are drawn from `rng`: those to a child are at most `MAX_DELAY_S`, those to
+    the controller can be much longer, as when a router is busy.
+    """
+
+    _DELAYS_S = (0.00005, 0.0003, 0.002, MAX_DELAY_S / 2)
+    _CONTROL_DELAYS_S = (0.0003, 0.002, 0.02, 0.15)
 
     def __init__(self, rng: random.Random) -> None:
         self.servers: dict[str, tuple[Process, Accept]] = {}
@@ -159,7 +165,8 @@ class Network:
         if found is None or not found[0].alive or not process.alive:
             raise ConnectionRefusedError(f"nobody listens at {path}")
         server, accept = found
-        delay_s = self._rng.choice((0.00005, 0.0003, 0.002, MAX_DELAY_S / 2)) * (1 + self._rng.random())
+        choices = self._DELAYS_S if server.is_child else self._CONTROL_DELAYS_S
+        delay_s = self._rng.choice(choices) * (1 + self._rng.random())
         near, far = End(process, delay_s), End(server, delay_s)
         near.peer, far.peer = far, near
         asyncio.get_running_loop().call_later(delay_s, far.accept, accept)

@@ -154,6 +154,7 @@ class Run:
                     self._expected[app] = False
         except TimeoutError:
             machine.trace(f"user does not wait for the end of {app}")
+            await asyncio.sleep(1.0)  # what was sent has arrived, before anything else is asked for
 
     async def _ask(self, method: str, message: Any, reply: type[Any], tries: int = 600) -> Any:
         """Asks until there is an answer, also over restarts of the controller."""
@@ -172,18 +173,29 @@ class Run:
     async def _load(self) -> None:
         """Requests from outside, whose arrivals wait for nothing."""
         rng = self._load_rng
+        self.machine.on_leaving = self._crowd
         while self._acting:
-            await asyncio.sleep(rng.expovariate(3.0))
-            proxies = [
-                child
-                for child in self.machine.children.values()
-                if isinstance(child, SimProxy) and child.is_up and not child.draining and not child.stopped
-            ]
-            front, origin = self._front, self._driver.name
-            if proxies and rng.random() < 0.7:
-                front, origin = proxies[0].front, proxies[0].ref
-            key = f"{rng.choice(APPS)}#front"
-            front.router.submit(self.machine.ledger.begin(key, origin))
+            await asyncio.sleep(rng.expovariate(2.0))
+            self._send(f"{rng.choice(APPS)}#front")
+        self.machine.on_leaving = lambda key: None
+
+    def _crowd(self, key: str) -> None:
+        """Some requests come just when a replica goes, before all know of it."""
+        if key.endswith("#front"):
+            for _ in range(3):
+                self._loop.call_later(0.1 * self._load_rng.random(), self._send, key)
+
+    def _send(self, key: str) -> None:
+        """One request through the proxy or the driver."""
+        proxies = [
+            child
+            for child in self.machine.children.values()
+            if isinstance(child, SimProxy) and child.is_up and not child.draining and not child.stopped
+        ]
+        front, origin = self._front, self._driver.name
+        if proxies and self._load_rng.random() < 0.5:
+            front, origin = proxies[0].front, proxies[0].ref
+        front.router.submit(self.machine.ledger.begin(key, origin))
 
     # ---- the end -------------------------------------------------------------------------------------------------
 

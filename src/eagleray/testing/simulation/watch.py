@@ -97,6 +97,8 @@ class WatchedWorld(World):
             self._machine.ledger.gone(event.key)
         self._machine.were_listed |= {ref for ref, one in self.instances.items() if one.is_listed}
         for one in listed.values():
+            if one.state is InstanceState.LEAVING:
+                self._machine.on_leaving(one.row.owner)
             if not one.is_listed and _is_loss(event):
                 self._floors.lose(one.row.owner)
         self._floors.follow(self, event)
