@@ -34,6 +34,7 @@ class Autoscaler:
         self.rules = rules
         self.load = LoadWindow(rules.look_back_s, rules.interval_s)
         self._replicas = LoadWindow(rules.look_back_s, float("inf"))
+        self._listens_from: float | None = None
         self._direction = 0
         self._since = 0.0
         self._wished = 0
@@ -41,7 +42,7 @@ class Autoscaler:
     def change_rules(self, rules: ScalingRules) -> None:
         """Other rules for the same deployment; what is known of its load stays."""
         self.rules = rules
-        self.load.look_back_s = rules.look_back_s
+        self.load.adapt(rules.look_back_s, rules.interval_s)
         self._direction = 0
 
     def tell(self, source: str, sample: Sample) -> None:
@@ -65,6 +66,8 @@ class Autoscaler:
         `running` replicas are up, `wanted` is what a policy of the user's has computed.
         """
         low, high = bounds
+        if self._listens_from is None:
+            self._listens_from = now
         self.load.prune(now)
         if self.rules.policy_kind == "latency":
             self._replicas.add("", Sample(now, 0, running, 0))
@@ -81,6 +84,8 @@ class Autoscaler:
         total = self.total_over_window(now)
         desired = self._desired(now, running, total) if wanted is None else wanted
         count = min(max(self._damped(running, desired), low), high)
+        if count < target and now < self._settled_at(now):
+            count = target  # a new controller has not heard of all load yet
         if count == target:
             self._direction = 0
             return None
@@ -102,6 +107,8 @@ class Autoscaler:
             at = now + max(min(self.rules.interval_s, self.rules.look_back_s / 5), LEAST_PERIOD_S)
         elif self.load.latest():
             at = now + self.load.stale_s  # silence must be noticed
+        if target > self.rules.bounds[0] and now < self._settled_at(now):
+            at = self._settled_at(now) if at is None else min(at, self._settled_at(now))
         if self._direction:
             due = self._since + self._delay_s(target)
             at = due if at is None else min(at, due)
@@ -111,6 +118,11 @@ class Autoscaler:
     def scaling_status(self) -> str:
         """What it is about to do, in the words of `autoscaling_detail`."""
         return {1: "UPSCALING", -1: "DOWNSCALING", 0: "STABLE"}[self._direction]
+
+    def _settled_at(self, now: float) -> float:
+        """When all routers have had the time to tell their load; nothing goes before."""
+        first = now if self._listens_from is None else self._listens_from
+        return first + self.rules.look_back_s
 
     def _wake(self, target: int, low: int, high: int) -> Wish | None:
         waiting = self.load.latest()

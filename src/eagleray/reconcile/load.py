@@ -33,10 +33,14 @@ class LoadWindow:
     """Times are the controller's monotonic seconds and must not run backwards."""
 
     def __init__(self, look_back_s: float, interval_s: float) -> None:
-        self.look_back_s = look_back_s
-        self.stale_s = max(_STALE_INTERVALS * interval_s, _STALE_S)
+        self.adapt(look_back_s, interval_s)
         self._series: dict[str, list[Sample]] = {}
         self._seen: dict[str, float] = {}
+
+    def adapt(self, look_back_s: float, interval_s: float) -> None:
+        """Another window, and another interval of the routers."""
+        self.look_back_s = look_back_s
+        self.stale_s = max(_STALE_INTERVALS * interval_s, _STALE_S)
 
     def add(self, source: str, sample: Sample) -> None:
         """One more sample of a router."""

@@ -88,7 +88,7 @@ def test_factor_damps_the_way_up() -> None:
 def test_small_factor_does_not_stop_half_way_down() -> None:
     life = Life(low=1, down_factor=0.1, look_back_s=0.5)
     life.count = 5
-    assert life.hold(2, 6) == [4, 3, 2, 1, 1, 1]
+    assert life.hold(2, 6) == [5, 4, 3, 2, 1, 1]
 
 
 def test_upscale_delay_begins_again_when_load_falls_back() -> None:
@@ -101,7 +101,7 @@ def test_upscale_delay_begins_again_when_load_falls_back() -> None:
 def test_last_replica_goes_by_a_delay_of_its_own() -> None:
     life = Life(down_delay_s=2.0, zero_delay_s=4.0, look_back_s=0.5)
     life.count = 3
-    assert life.hold(0, 8) == [3, 3, 1, 1, 1, 1, 1, 0]
+    assert life.hold(0, 9) == [3, 3, 3, 1, 1, 1, 1, 1, 0]
 
 
 def test_bounds_that_have_moved_count_at_once() -> None:
@@ -120,6 +120,15 @@ def test_silent_router_is_taken_to_have_no_load() -> None:
     life.now += 2.0
     life.look()
     life.now += 2.0
+    assert life.look() == 1
+
+
+def test_nothing_goes_before_all_routers_have_had_the_time_to_tell() -> None:
+    life = Life(low=1, look_back_s=5.0)
+    life.count = 6
+    assert life.look() == 6
+    assert life.scaler.next_at(life.now, life.count) == life.now + 5.0
+    life.now += 5.0
     assert life.look() == 1
 
 
