@@ -76,7 +76,7 @@ class AdminServer:
         return HttpConnection(self, self.connections)
 
     async def close(self, grace_s: float = 1.0) -> None:
-        """Lets present requests end, then cuts the connections off. What has begun to change is not cancelled."""
+        """Lets present requests end within the grace, then cuts off what is left."""
         await self.connections.drain(grace_s)
         await self.tasks.close()
 
