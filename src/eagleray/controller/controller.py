@@ -104,6 +104,14 @@ class Controller:
         self._wake.set()
         await done
 
+    def changes_nothing(self, prepare: Prepare) -> bool:
+        """Whether `admit` would do nothing: then its caller need not wait for a pass. Raises what `prepare` raises.
+
+        What the world says has been made durable, so a wish that it fulfils may be acknowledged at once.
+        """
+        admission = prepare(self.world)
+        return not admission.events and not admission.blobs
+
     async def changed(self) -> None:
         """Returns after the next pass, that is when something may look different."""
         watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()

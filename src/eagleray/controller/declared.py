@@ -59,7 +59,9 @@ class Declarations:
         mistakes of the file; nothing has changed then. NotRunningError while the instance is shutting down.
         """
         read = self._read(config, source)
-        await self._controller.admit(self._admit(read, merge, tuple(sys_path) or (self._directory,)))
+        prepare = self._admit(read, merge, tuple(sys_path) or (self._directory,))
+        if not self._controller.changes_nothing(prepare):
+            await self._controller.admit(prepare)
         return [*read.warnings, *self._fixed_at_start(read)]
 
     async def apply_application(
