@@ -148,7 +148,7 @@ class Declarations:
             written = config.data.get(section) or {}
             for key, value in written.items():
                 default = model.model_fields[key].get_default(call_default_factory=True)
-                if value != running.get(key, default):
+                if value != running.get(key, default) and "password" not in key:
                     warnings.append(
                         f"{section}.{key}: is fixed when the instance starts, where it is "
                         f"{running.get(key, default)!r}; {value!r} has no effect until the next start"

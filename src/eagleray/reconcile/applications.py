@@ -98,10 +98,13 @@ def _import_row(old: ApplicationRow | None, event: e.ImportRequested, generation
 
 
 def _declared_row(old: ApplicationRow, event: e.Declared, generation: int) -> ApplicationRow:
-    if (
-        not event.spec
-    ):  # its builder is at work and will read the new config, or the config does not fit the code
-        return msgspec.structs.replace(old, config=event.config, error=event.error)
+    if not event.spec:
+        # Its builder is at work and will read the new config, or the config does not fit the code.
+        build = old.build
+        if build is not None:  # nobody else may have the prefix meanwhile
+            prefix = msgspec.json.decode(event.config).get("route_prefix", "/")
+            build = msgspec.structs.replace(build, route_prefix=prefix)
+        return msgspec.structs.replace(old, config=event.config, error=event.error, build=build)
     return msgspec.structs.replace(
         old,
         generation=generation,

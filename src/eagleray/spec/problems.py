@@ -19,6 +19,9 @@ Path = tuple[str | int, ...]
 _MAX_SHOWN = 60
 """Characters of a wrong value that a message repeats."""
 
+_SECRET = frozenset(("env_vars", "ssl_keyfile_password"))
+"""Keys whose values no message may repeat."""
+
 _ANY = "*"
 
 
@@ -97,7 +100,8 @@ def read_problems(error: ValidationError, data: Any, unknown: Iterable[Problem])
             problems.append(Problem((*path, name), f"is required{hint}"))
             continue
         text = one["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        given = "" if isinstance(one["input"], dict) or "got" in text else f", got {_brief(one['input'])}"
+        is_told = isinstance(one["input"], dict) or "got" in text or _SECRET & set(path)
+        given = "" if is_told else f", got {_brief(one['input'])}"
         problems.append(Problem(path, f"{text.rstrip('.')}{given}"))
     if not problems:
         return problems

@@ -216,6 +216,20 @@ def test_a_file_with_mistakes_changes_nothing(directory: Path) -> None:
     scene(directory, scenario)
 
 
+def test_a_config_that_changes_while_its_code_is_built(directory: Path) -> None:
+    async def scenario(declared: Declared) -> None:
+        override = {"name": "model", "num_replicas": 2}
+        last = app("a", route_prefix="/y", deployments=[override])
+        for one in (app("a"), app("a", route_prefix="/z"), last):
+            assert (await declared.put(one)).error == ""
+        assert "Prefix /y is being used" in await declared.running.deploy(application("script", "/y"))
+        assert (await declared.running.wait("a"))[-1].outcome == "running"
+        assert len(declared.builds) == 1 and len(declared.refs()) == 2
+        assert (await declared.applied())["a"] == last
+
+    scene(directory, scenario)
+
+
 def test_prefixes_may_be_exchanged(directory: Path) -> None:
     async def scenario(declared: Declared) -> None:
         await declared.serve(app("a"), app("b"))

@@ -201,6 +201,12 @@ def test_what_is_no_mapping(data: Any) -> None:
     assert refusal(data) == []
 
 
+def test_no_message_repeats_a_secret() -> None:
+    data = config(runtime_env={"env_vars": {"TOKEN": 271828}})
+    lines = refusal(data | {"http_options": {"ssl_keyfile_password": 314159}})
+    assert len(lines) == 2 and not any("271828" in line or "314159" in line for line in lines), lines
+
+
 def test_the_former_format_of_a_single_application_is_told() -> None:
     with pytest.raises(ConfigError, match="list it below the key 'applications'"):
         read_config({"import_path": "m:app"})
