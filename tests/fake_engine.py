@@ -107,6 +107,7 @@ class FakeEngine:
         self.health_checks = 0
         self.was_shut_down = False
         self.on_suspended: Callable[[str, bool], None] = lambda ref, stopped: None
+        self.on_leaving: Callable[[], None] = lambda: None
         self.gate = asyncio.Event()
         self.gate.set()
         self._capacity = capacity or Capacity(num_cpus=2, memory_bytes=1 << 30)

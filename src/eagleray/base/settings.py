@@ -47,6 +47,11 @@ class Settings:
         "", "Directory of sockets; XDG_RUNTIME_DIR/eagleray or a private one otherwise."
     )
     runtime_dir: str = _setting("", "The running instance that this process belongs to; set in children.")
+    drain_delay_s: int = _setting(
+        5,
+        "Seconds from SIGTERM, at which readiness flips, until an instance of `eagleray start` drains; "
+        "-1: it ends at once.",
+    )
     keep_sessions: int = _setting(10, "Sessions whose state and logs are kept.")
     environment_home: str = _setting(
         "", "Directory of installed environments; XDG_CACHE_HOME/eagleray/environments otherwise."

@@ -24,6 +24,7 @@ from eagleray.controller.autoscaling import Autoscaling
 from eagleray.controller.builder import Builder
 from eagleray.controller.controller import VERSION_ROW, Controller
 from eagleray.controller.declared import Declarations
+from eagleray.controller.departure import Departure
 from eagleray.controller.details import Details
 from eagleray.controller.effects import Effects
 from eagleray.controller.environments import Environments
@@ -132,6 +133,8 @@ class _Assembly:
             controller.end,
         )
         controller.perform = self._effects.perform
+        self._departure = Departure(config.drain_delay_s, controller.post)
+        engine.on_leaving = self._departure.begin
         self._autoscaling = Autoscaling(world, controller.post, clock)
         self._policies = PolicyRunner(world, engine, self._observer, launcher, self._autoscaling)
         controller.on_pass = self._refresh_scaling
@@ -191,6 +194,7 @@ class _Assembly:
             logger.error("the engine is gone, so this controller ends")
 
     async def close(self) -> None:
+        await self._departure.close()
         await self._door.close()
         await self._methods.close()
         self._autoscaling.close()

@@ -101,7 +101,7 @@ def _parse(data: bytes) -> ApplicationSpec:
 
 def check_open(world: World) -> None:
     """NotRunningError once the instance is shutting down."""
-    if world.is_closing:
+    if world.is_closing or world.is_leaving:
         raise NotRunningError("Eagleray is shutting down: nothing can be deployed.")
 
 

@@ -42,6 +42,7 @@ def routing_table(world: World, version: int, runtime_dir: str) -> RoutingTable:
         deployments=deployments,
         ingress=ingress,
         populated=world.populated,
+        leaving=world.is_leaving,
     )
 
 

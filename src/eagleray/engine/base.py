@@ -48,6 +48,9 @@ class Engine(Protocol):
     """Called with a ref when its process was stopped by a signal (True) or goes on (False), and after `children()` for
     each that is stopped. The caller sets it; by default nothing happens."""
 
+    on_leaving: Callable[[], None]
+    """Called when the whole instance is to drain and end, again after `children()`; as above."""
+
     async def start(self, request: StartChild) -> Started:
         """Returns when the process exists and its socket accepts connects; raises EngineError."""
 

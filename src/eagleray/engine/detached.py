@@ -65,6 +65,7 @@ def start_detached(config: NodeConfig, settings: Settings) -> Places:
             state_dir=places.state_dir,
             logs_dir=places.logs_dir,
             owner_fd=-1,
+            drain_delay_s=float(settings.drain_delay_s),
         )
         with listen_unix(os.path.join(places.runtime_dir, "controller.sock")) as control:
             config = msgspec.structs.replace(config, control_fd=control.fileno())

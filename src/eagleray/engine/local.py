@@ -24,6 +24,7 @@ from eagleray.engine.spawn import NodeProcess, node_config, spawn_node
 from eagleray.wire.control import (
     Children,
     Exited,
+    Leaving,
     ListChildren,
     NodeCommand,
     NodeConfig,
@@ -46,6 +47,7 @@ class LocalEngine(asyncio.Protocol):
 
     def __init__(self, capacity: Capacity) -> None:
         self.on_suspended: Callable[[str, bool], None] = _ignore
+        self.on_leaving: Callable[[], None] = _ignore
         self._capacity = capacity
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
@@ -152,13 +154,15 @@ class LocalEngine(asyncio.Protocol):
                 self._exits.put_nowait(event)
             case Suspended(ref=ref, stopped=stopped):
                 self.on_suspended(ref, stopped)
+            case Leaving():
+                self.on_leaving()
             case Children():
                 listed = self._listing.popleft()
                 if not listed.done():
                     listed.set_result(event.children)
 
 
-def _ignore(ref: str, stopped: bool) -> None:
+def _ignore(*what: object) -> None:
     """Nobody wants to know."""
 
 

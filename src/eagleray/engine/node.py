@@ -46,6 +46,7 @@ from eagleray.rpc.unix import listen_unix, unlink_socket
 from eagleray.wire.control import (
     Children,
     Exited,
+    Leaving,
     ListChildren,
     NodeCommand,
     NodeConfig,
@@ -105,6 +106,7 @@ class Node:
         self._failures = 0
         self._restart_at: float | None = None
         self._kill_at: float | None = None
+        self._is_leaving = False
         self._patience_at: float | None = None
         """When a stopped controller is killed."""
 
@@ -179,7 +181,10 @@ class Node:
         for signum in received & {signal.SIGTERM, signal.SIGINT}:
             if self._kill_at is not None:  # asked a second time: no more grace
                 self._kill_at = 0.0
-            self._begin_end(signal.Signals(signum).name)
+            if signum == signal.SIGTERM and self._config.drain_delay_s >= 0 and not self._is_leaving:
+                self._leave()
+            else:
+                self._begin_end(signal.Signals(signum).name)
 
     def _on_owner(self) -> None:
         assert self._owner is not None
@@ -281,6 +286,8 @@ class Node:
                 self._channel.send(Children(children=children))
                 for ref in self._nursery.stopped():
                     self._channel.send(Suspended(ref=ref, stopped=True))
+                if self._is_leaving:
+                    self._channel.send(Leaving())
             case StopNode():
                 self._begin_end("asked by the controller")
 
@@ -310,6 +317,13 @@ class Node:
             self._channel.send(failed)
 
     # ---- the end -------------------------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        """The end in order, which is the controller's to arrange. One that is not there is told when it is."""
+        log.info("The instance drains and ends; a second SIGTERM ends it at once.")
+        self._is_leaving = True
+        if self._channel is not None:
+            self._channel.send(Leaving())
 
     def _begin_end(self, reason: str) -> None:
         if self._kill_at is None:

@@ -16,9 +16,9 @@ from eagleray.http.connections import Connections
 from eagleray.http.limits import HttpLimits
 from eagleray.http.listen import Listener, tls_context
 from eagleray.proxy.access import AccessLog
-from eagleray.proxy.process import serve_proxy
+from eagleray.proxy.process import FollowedRouter, serve_proxy
 from eagleray.proxy.server import ProxyServer
-from eagleray.routing import Router, Subscription
+from eagleray.routing import Subscription
 from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.server import Incoming
 from eagleray.rpc.unix import directory_of
@@ -35,7 +35,7 @@ class Proxy:
         self._stopped = asyncio.Event()
         self._serving = asyncio.Event()
         self._error = ""
-        self.router = Router(eager_ingress=True, directory=directory_of(launch.controller_address))
+        self.router = FollowedRouter(eager_ingress=True, directory=directory_of(launch.controller_address))
         self.subscription = Subscription(self.router, launch.controller_address, launch.proxy_id)
         self.connections = Connections(HttpLimits.from_options(options))
         self.server = ProxyServer(
@@ -45,6 +45,7 @@ class Proxy:
             request_timeout_s=options.get("request_timeout_s"),
             access_log=access_log,
         )
+        self.router.on_update = self.server.update
         self._access_log = access_log
         self.listener = Listener(http_listener, self.server.connection, tls=tls_context(options))
         self.connections.on_discard = self.listener.on_descriptor_freed

@@ -15,6 +15,7 @@ from eagleray.base.process import Child
 from eagleray.base.settings import Settings
 from eagleray.http.listen import raise_descriptor_limit
 from eagleray.proxy.access import AccessLog
+from eagleray.routing import Router, RoutingTable
 from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.server import Incoming, Server
 from eagleray.wire.control import GrpcProxyLaunch, ProxyLaunch, Ready
@@ -24,6 +25,16 @@ logger = logging.getLogger("eagleray.proxy")
 
 _GC_THRESHOLD = 50_000
 """Objects between collections of the youngest generation: a request leaves no cycles, so collecting early is waste."""
+
+
+class FollowedRouter(Router):
+    """A router that tells when there is a new table."""
+
+    on_update: Callable[[RoutingTable], None]
+
+    def update(self, table: RoutingTable) -> None:
+        super().update(table)
+        self.on_update(table)
 
 
 class ProxyParts(Protocol):

@@ -20,7 +20,7 @@ from eagleray.http.response import TEXT, BadResponseError
 from eagleray.proxy.access import AccessLog
 from eagleray.proxy.deadlines import Deadlines
 from eagleray.proxy.exchange import Exchange
-from eagleray.routing import Router
+from eagleray.routing import Router, RoutingTable
 from eagleray.wire.messages import CallHead, CallKind, Headers, HttpHead
 
 logger = logging.getLogger("eagleray.proxy")
@@ -171,6 +171,11 @@ class ProxyServer:
             exchange.set_timeout(self._request_timeout_s)
         self._router.submit(exchange)
         return exchange
+
+    def update(self, table: RoutingTable) -> None:
+        """A newer routing table is in force. Who leaves closes each connection after its next answer."""
+        if table.leaving:
+            self.connections.draining = True
 
     def not_ready(self) -> str:
         """Why clients should go elsewhere; empty when they should not."""

@@ -23,7 +23,12 @@ def _reconcile_application(world: World, name: str) -> Plan:
     row = world.applications.get(name)
     if row is None:
         return Plan()
-    if row.build is not None and not row.deleting and world.building.get(name) != row.generation:
+    if (
+        row.build is not None
+        and not row.deleting
+        and not world.is_draining
+        and world.building.get(name) != row.generation
+    ):
         return Plan(
             [c.BuildApplication(name, row.generation, row.build)], [e.BuildBegun(name, row.generation)]
         )
@@ -34,6 +39,8 @@ def _reconcile_application(world: World, name: str) -> Plan:
 
 def _reconcile_system(world: World) -> Plan:
     """Shuts down in order: applications first, then proxies, then everything."""
+    if world.is_draining and not world.is_closing:
+        return Plan() if world.instances or world.has_ended else Plan([c.EndInstance()], [e.Ended()])
     if not world.is_closing or world.has_ended or world.applications:
         return Plan()
     proxies = [(key, world.deployments.get(key)) for key in PROXY_KEYS]

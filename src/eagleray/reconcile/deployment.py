@@ -11,6 +11,7 @@ from eagleray.reconcile import commands as c
 from eagleray.reconcile import events as e
 from eagleray.reconcile.commands import Plan
 from eagleray.reconcile.instance import COUNTED, GOING, LISTED, Instance, InstanceRow, InstanceState, Trigger
+from eagleray.reconcile.leaving import may_leave
 from eagleray.reconcile.lifecycle import retry_at
 from eagleray.reconcile.placement import Allocation, Shortage, place
 from eagleray.reconcile.recycling import ages_out_at
@@ -43,6 +44,9 @@ def reconcile_deployment(world: World, key: str, now: float) -> Plan:
         if not instances:
             plan.events.append(e.DeploymentGone(key))
         elif not _has_callers(world, key):
+            _retire(plan, instances)
+    elif world.is_draining:
+        if may_leave(world, key) and not _has_callers(world, key):
             _retire(plan, instances)
     else:
         _converge(plan, world, deployment, deployment.target, instances, now)
@@ -125,7 +129,7 @@ def _has_callers(world: World, key: str) -> bool:
     return any(
         key in instance.row.children
         for other, deployment in world.deployments.items()
-        if deployment.target is None and other not in callees
+        if (deployment.target is None or world.is_draining) and other not in callees
         for instance in world.instances_of(other)
     )
 

@@ -115,6 +115,14 @@ class ShutdownRequested(Event, frozen=True):
     """Applications go, callers first, then proxies, then the instance."""
 
 
+class LeavingBegun(Event, frozen=True):
+    """The instance is about to drain: clients are told to go elsewhere, and served meanwhile."""
+
+
+class DrainBegun(Event, frozen=True):
+    """Everything drains and ends, callers first; what was deployed comes back with the next life of the instance."""
+
+
 class ProxyWanted(Event, frozen=True):
     """The target of the system deployment `key`; None: its proxies go."""
 

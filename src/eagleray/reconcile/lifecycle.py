@@ -154,7 +154,7 @@ def adopted(world: World, event: e.Adopted, now: float) -> set[str]:
 
 
 def _system(world: World) -> set[str]:
-    return {"#"} if world.is_closing else set()
+    return {"#"} if world.is_closing or world.is_draining else set()
 
 
 def _came_up(world: World, instance: Instance, deployment: Deployment | None, now: float) -> None:

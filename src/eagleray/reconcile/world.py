@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from eagleray.reconcile import applications, lifecycle, recount
+from eagleray.reconcile import applications, leaving, lifecycle, recount
 from eagleray.reconcile import events as e
 from eagleray.reconcile.applications import (
     APPLICATIONS,
@@ -101,6 +101,8 @@ class World:
         self.supply = Supply()
         self.is_closing = False
         self.has_ended = False
+        self.is_leaving = False
+        self.is_draining = False
         self.populated = False
         self.declared: dict[str, Any] = {}
         """What the last config file says of the instance as a whole, such as `target_capacity`."""
@@ -308,6 +310,8 @@ _HANDLERS: dict[type[e.Event], Callable[[World, Any, float], set[str]]] = {
     **applications.HANDLERS,
     e.Autoscaled: recount.autoscaled,
     e.ShutdownRequested: World._on_shutdown,
+    e.LeavingBegun: leaving.begun,
+    e.DrainBegun: leaving.drain_begun,
     e.ProxyWanted: World._on_proxy_wanted,
     e.SupplyKnown: World._on_supply,
     e.Planned: World._on_planned,

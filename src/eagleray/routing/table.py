@@ -70,6 +70,8 @@ class RoutingTable(msgspec.Struct, frozen=True):
     """Application name -> key of its ingress deployment, also of those without a route."""
     populated: bool = False
     """Whether some application with a route has existed since the start (surface 3.5)."""
+    leaving: bool = False
+    """The instance is about to end: clients are to go elsewhere, and are served until then."""
 
 
 class RouteMatcher:

@@ -95,8 +95,12 @@ class Children(Message, tag="children"):
     children: list[Started] = []
 
 
+class Leaving(Message, tag="leaving"):
+    """Node was asked to end in order: readiness flips, then all drain; the controller says `StopNode` at the end."""
+
+
 NodeCommand = StartChild | StopChild | ListChildren | StopNode
-NodeEvent = Started | StartFailed | Exited | Suspended | Children
+NodeEvent = Started | StartFailed | Exited | Suspended | Children | Leaving
 
 
 class NodeConfig(Message):
@@ -119,6 +123,8 @@ class NodeConfig(Message):
     num_gpus: int | None = None
     resources: dict[str, float] = {}
     memory_bytes: int | None = None
+    drain_delay_s: float = -1.0
+    """From SIGTERM, at which readiness flips, until everything drains; below 0 everything ends at once."""
     owner_fd: int = -1
     control_fd: int = -1
     controller_module: str = "eagleray.controller.__main__"

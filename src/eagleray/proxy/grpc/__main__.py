@@ -10,15 +10,14 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from eagleray.base.errors import EaglerayError
 from eagleray.base.process import Child, run_child
 from eagleray.base.settings import set_default
 from eagleray.proxy.access import AccessLog
-from eagleray.proxy.process import serve_proxy
-from eagleray.routing import Router, RoutingTable, Subscription
+from eagleray.proxy.process import FollowedRouter, serve_proxy
+from eagleray.routing import Subscription
 from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.server import Incoming
 from eagleray.serve.servicers import Rpc, record, require_grpc
@@ -34,16 +33,6 @@ _END_GRACE_S = 0.5
 """For RPCs under way at SIGTERM: node kills after 1 s."""
 
 
-class _FollowedRouter(Router):
-    """A router that tells when there is a new table."""
-
-    on_update: Callable[[RoutingTable], None]
-
-    def update(self, table: RoutingTable) -> None:
-        super().update(table)
-        self.on_update(table)
-
-
 class GrpcProxy:
     """The parts of one proxy process, in the order in which they come and go. Raises EaglerayError."""
 
@@ -57,7 +46,7 @@ class GrpcProxy:
         self._started = asyncio.Event()
         self._error = ""
         self._access_log = access_log
-        self.router = _FollowedRouter(eager_ingress=True)
+        self.router = FollowedRouter(eager_ingress=True)
         self.server = GrpcServer(self.router, rpcs, options, self._access_log)
         self.router.on_update = self.server.update
         self.subscription = Subscription(self.router, launch.controller_address, launch.proxy_id)

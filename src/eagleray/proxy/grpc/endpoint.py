@@ -94,9 +94,9 @@ class Floor:
 
     def not_ready(self) -> str:
         """Why clients should go elsewhere; empty when they should not."""
-        if self.draining:
-            return _DRAINING
         table = self.router.table
+        if self.draining or table.leaving:
+            return _DRAINING
         return "" if table.populated or table.routes else _NOT_POPULATED
 
     def route_of(self, application: str) -> Route | GrpcStatus:

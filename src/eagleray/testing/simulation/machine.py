@@ -55,6 +55,7 @@ class SimEngine:
         self._process = process
         self.reports: asyncio.Queue[Exited | None] = asyncio.Queue()
         self.on_suspended: Callable[[str, bool], None] = lambda ref, stopped: None
+        self.on_leaving: Callable[[], None] = lambda: None
 
     async def start(self, request: StartChild) -> Started:
         done: asyncio.Future[Started] = asyncio.get_running_loop().create_future()

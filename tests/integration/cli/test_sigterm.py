@@ -1,0 +1,102 @@
+"""SIGTERM to a detached instance: not ready at once, served for a while, drained, and back at the next start."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.integration.cli.detached import Shell, shell
+from tests.processes import wait_gone
+from tests.waiting import wait_until
+
+MODELS = """
+import asyncio, os
+from eagleray import serve
+
+@serve.deployment(num_replicas=2)
+class Model:
+    async def __call__(self, request):
+        if request.url.path == "/long":
+            open(f"begun {os.getpid()}", "w").close()
+            while not os.path.exists("go"):
+                await asyncio.sleep(0.01)
+            return "long"
+        return "short"
+
+    def __del__(self):
+        with open(f"deleted {os.getpid()}", "a") as file:
+            file.write("x")
+
+app = Model.bind()
+"""
+
+CONFIG = """
+applications:
+- {name: default, route_prefix: /, import_path: "models:app", runtime_env: {working_dir: %s}}
+"""
+
+
+class Client:
+    """A keep-alive connection."""
+
+    def __init__(self, port: int) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+    def get(self, path: str) -> tuple[int, str, str | None]:
+        self.connection.request("GET", path)
+        reply = self.connection.getresponse()
+        return reply.status, reply.read().decode(), reply.headers["connection"]
+
+
+def one(port: int, path: str) -> tuple[int, str, str | None]:
+    client = Client(port)
+    try:
+        return client.get(path)
+    finally:
+        client.connection.close()
+
+
+def deployed(instance: Shell, home: Path) -> None:
+    instance.write("models.py", MODELS)
+    instance.start()
+    instance("deploy", instance.write("config.yaml", CONFIG % home))
+    wait_until(lambda: instance.status("default")["status"] == "RUNNING", "it runs")
+
+
+def test_ready_no_more_then_drained_then_back(tmp_path: Path) -> None:
+    with shell(tmp_path) as instance, ThreadPoolExecutor(1) as pool:
+        instance.environ["EAGLERAY_DRAIN_DELAY_S"] = "2"
+        deployed(instance, tmp_path)
+        before, node = instance.processes(), instance.node()
+        kept = Client(instance.port)
+        assert kept.get("/") == (200, "short", None)
+        long = pool.submit(one, instance.port, "/long")
+        wait_until(lambda: list(tmp_path.glob("begun *")), "the long request is at work")
+        os.kill(node, signal.SIGTERM)
+        wait_until(lambda: one(instance.port, "/-/healthz")[0] == 503, "not ready")
+        assert kept.get("/") == (200, "short", "close"), "still served, for the last time on this connection"
+        assert one(instance.port, "/") == (200, "short", "close")
+        kept.connection.close()
+        (tmp_path / "go").touch()
+        assert long.result(60)[:2] == (200, "long")
+        assert not wait_gone(before, 60.0)
+        assert [path.read_text() for path in tmp_path.glob("deleted *")] == ["x", "x"]
+        instance.start()
+        wait_until(lambda: instance.status("default")["status"] == "RUNNING", "it is back")
+        assert one(instance.port, "/")[1] == "short"
+
+
+def test_a_second_one_does_not_wait(tmp_path: Path) -> None:
+    with shell(tmp_path) as instance:
+        instance.environ["EAGLERAY_DRAIN_DELAY_S"] = "600"
+        deployed(instance, tmp_path)
+        before, node = instance.processes(), instance.node()
+        os.kill(node, signal.SIGTERM)
+        wait_until(lambda: one(instance.port, "/-/healthz")[0] == 503, "not ready")
+        os.kill(node, signal.SIGTERM)
+        assert not wait_gone(before, 60.0)
+        instance.environ["EAGLERAY_DRAIN_DELAY_S"] = "0"
+        instance.start()
