@@ -120,9 +120,14 @@ def load_application(import_path: str, args: dict[str, Any], sys_path: list[str]
         )
     application = _call_builder(found, args, here)
     if not isinstance(application, Application):
+        if inspect.iscoroutine(application):
+            application.close()
+            hint = " It is an async function: make it a plain `def`."
+        else:
+            hint = " It lacks a `return`." if application is None else ""
         raise NotAnApplicationError(
             f"Application builder {here} must return an application (`Deployment.bind(...)`), got "
-            f"{type(application).__name__}."
+            f"{type(application).__name__}.{hint}"
         )
     return application
 
@@ -232,6 +237,11 @@ def _explain(error: BaseException, import_path: str) -> str:
         frame = frame.tb_next
     text = "".join(traceback.format_exception(type(error), error, frame))
     text = text.rstrip().encode(errors="backslashreplace").decode()
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        text += (
+            f"\nInstall what brings '{error.name}' in this Python, name it in runtime_env's 'pip', or add its "
+            f"folder with --app-dir or working_dir."
+        )
     return f"'{import_path}' could not be loaded:\n{text}"
 
 

@@ -107,4 +107,7 @@ def describe(exited: Exited) -> str:
         name = signal.Signals(-exited.status).name
     except ValueError:
         name = f"signal {-exited.status}"
-    return f"its process {exited.pid} was ended by {name}"
+    hint = ""
+    if -exited.status == signal.SIGKILL:
+        hint = ", probably because the machine or its cgroup is out of memory: see dmesg, and give it less or more"
+    return f"its process {exited.pid} was ended by {name}{hint}"

@@ -186,7 +186,7 @@ class UserCode:
             if user_config is not None or self.wants_rank:
                 await self._reconfigure(user_config, rank)
         except BaseException as error:  # see the module's docstring
-            return trimmed_text(error)
+            return _explain_start(error)
         return ""
 
     async def _construct(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -282,3 +282,11 @@ async def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return await function(*args, **kwargs)
     result = await run_in_new_thread(functools.partial(function, *args, **kwargs))
     return await result if inspect.isawaitable(result) else result
+
+
+def _explain_start(error: BaseException) -> str:
+    text = trimmed_text(error)
+    if isinstance(error, TypeError) and ".__init__() " in text and "Traceback" not in text:
+        name = str(error).partition(".__init__")[0]
+        text = f"{text.rstrip()}\nThe constructor's arguments are those of `bind`: `{name}.bind(...)`."
+    return text

@@ -16,6 +16,7 @@ from eagleray.base.errors import EaglerayError
 from eagleray.spec.autoscaling import AutoscalingConfig
 from eagleray.spec.deployment import DeploymentSpec
 from eagleray.spec.options import BackpressureConfig, LoggingConfig
+from eagleray.spec.problems import nearest
 from eagleray.spec.router import RequestRouterConfig
 
 UserCallable = Callable[..., Any]
@@ -235,7 +236,9 @@ def deployment(
 def _check_known(options: Mapping[str, Any], function: str) -> None:
     for name in options:
         if name not in DeploymentOptions.__annotations__:
-            raise TypeError(f"{function}() got an unexpected keyword argument '{name}'")
+            meant = nearest(name, DeploymentOptions.__annotations__)
+            hint = f". Did you mean '{meant}'?" if meant else ""
+            raise TypeError(f"{function}() got an unexpected keyword argument '{name}'{hint}")
 
 
 def _validate(options: dict[str, Any]) -> DeploymentSpec:
