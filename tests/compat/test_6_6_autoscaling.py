@@ -94,15 +94,16 @@ def test_first_call_wakes_a_deployment_without_replicas(
     wait_until(lambda: count(app) == 0, "no replica without load")
 
 
+def fifty_at_the_fourth_call(ctx: Any) -> Any:
+    assert ctx.deployment_name == "held" and ctx.capacity_adjusted_max_replicas == 2
+    assert ctx.current_num_replicas >= 0 and ctx.total_num_requests >= 0
+    calls = ctx.policy_state.get("calls", 0) + 1
+    return (50 if calls > 3 else 1), {"calls": calls}
+
+
 def test_policy_sees_the_deployment_keeps_its_state_and_is_held_to_the_bounds(
     instance: Instance, new_gate: Callable[[], Gate]
 ) -> None:
-    def policy(ctx: Any) -> Any:
-        assert ctx.deployment_name == "held" and ctx.capacity_adjusted_max_replicas == 2
-        assert ctx.current_num_replicas >= 0 and ctx.total_num_requests >= 0
-        calls = ctx.policy_state.get("calls", 0) + 1
-        return (50 if calls > 3 else 1), {"calls": calls}
-
-    policies = config.AutoscalingPolicy(policy_function=policy)
+    policies = config.AutoscalingPolicy(policy_function=fifty_at_the_fourth_call)
     app = instance.run(held(new_gate(), min_replicas=1, max_replicas=2, policy=policies), route_prefix=None)
     wait_until(lambda: count(app) == 2, "no more than max_replicas")
