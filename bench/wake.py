@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import time
 import urllib.request
 from typing import Any
 
 from eagleray import serve
 
-PORT = 8123
 CONFIG = {
     "min_replicas": 0,
     "max_replicas": 1,
@@ -42,7 +42,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=20)
     times = parser.parse_args().times
-    serve.start(http_options={"port": PORT})
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    serve.start(http_options={"port": port})
     handle = serve.run(Greeter.bind())
     took: dict[str, list[float]] = {"http": [], "handle": []}
     for number in range(times):
@@ -51,7 +54,7 @@ def main() -> None:
         if number % 2:
             handle.remote().result(timeout_s=30)
         else:
-            urllib.request.urlopen(f"http://127.0.0.1:{PORT}/", timeout=30).read()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30).read()
         took["handle" if number % 2 else "http"].append(round((time.monotonic() - began) * 1000, 1))
     serve.shutdown()
     print(

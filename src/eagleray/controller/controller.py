@@ -23,13 +23,7 @@ from eagleray.controller.workqueue import WorkQueue
 from eagleray.reconcile.application import reconcile
 from eagleray.reconcile.applications import META, accepted_rows
 from eagleray.reconcile.commands import Command
-from eagleray.reconcile.events import (
-    ApplicationGone,
-    DeploymentGone,
-    Event,
-    Happened,
-    Reached,
-)
+from eagleray.reconcile.events import ApplicationGone, Autoscaled, DeploymentGone, Event, Happened, Reached
 from eagleray.reconcile.instance import IllegalTransitionError, InstanceState, Trigger
 from eagleray.reconcile.world import World
 from eagleray.store.base import StoreError
@@ -259,6 +253,8 @@ def _not_connected(command: Command) -> None:
 def _log(event: Event) -> None:
     """What an operator wants to read afterwards."""
     match event:
+        case Autoscaled(key, num_replicas, reason):
+            logger.info("%s scales to %d replica(s): %s", key, num_replicas, reason)
         case Happened(ref, Trigger.READY):
             logger.info("%s is ready", ref)
         case Happened(ref, trigger, reason) if trigger is not Trigger.UNLISTED:

@@ -54,16 +54,24 @@ class PolicyRunner:
         self._autoscaling = autoscaling
         self._stats = ReplicaStats(world, observer)
         self._tasks = Tasks("policies")
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, tuple[int, asyncio.Task[None]]] = {}
+        """Application -> generation of its code, and the task."""
         self._states: dict[str, Any] = {}
 
     def refresh(self) -> None:
         """After a pass of the controller: applications with policies may have come or gone."""
-        wanted = {key.partition("#")[0] for key, rules in self._autoscaling.rules.items() if rules.is_custom}
-        for app in [app for app in self._running if app not in wanted]:
-            self._running.pop(app).cancel()
-        for app in wanted - set(self._running):
-            self._running[app] = self._tasks.start(self._follow(app), name=f"policies of {app}")
+        apps = {key.partition("#")[0] for key, rules in self._autoscaling.rules.items() if rules.is_custom}
+        wanted = {app: self._world.applications[app].spec_generation for app in apps}
+        for app, (generation, task) in list(self._running.items()):
+            if wanted.get(app) != generation:  # other code: a module that was imported does not change
+                task.cancel()
+                del self._running[app]
+        for app, generation in wanted.items():
+            if app not in self._running:
+                task = self._tasks.start(self._follow(app), name=f"policies of {app}")
+                self._running[app] = generation, task
+        for key in [key for key in self._states if key not in self._autoscaling.rules]:
+            del self._states[key]
 
     async def close(self) -> None:
         """Ends the processes. Idempotent."""

@@ -8,16 +8,19 @@ declares deployments imports neither asyncio machinery nor rpc.
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Literal, NoReturn, Protocol, Self, TypedDict, Unpack, overload
 
 from eagleray.base.errors import EaglerayError
-from eagleray.spec.autoscaling import AutoscalingConfig
+from eagleray.spec.autoscaling import AutoscalingConfig, built_in_policy
 from eagleray.spec.deployment import DeploymentSpec
 from eagleray.spec.options import BackpressureConfig, LoggingConfig
 from eagleray.spec.problems import nearest
 from eagleray.spec.router import RequestRouterConfig
+
+logger = logging.getLogger("ray.serve")
 
 UserCallable = Callable[..., Any]
 
@@ -248,4 +251,17 @@ def _validate(options: dict[str, Any]) -> DeploymentSpec:
     resources = options.get("ray_actor_options")
     if isinstance(resources, str | bytes | list | tuple | int | float):
         raise TypeError(f"ray_actor_options must be a dict, got {type(resources).__name__}.")
-    return DeploymentSpec.model_validate(options)
+    spec = DeploymentSpec.model_validate(options)
+    scaling = spec.autoscaling_config
+    if (
+        scaling is not None
+        and built_in_policy(scaling.policy.policy_function) == "default"
+        and spec.max_ongoing_requests < scaling.target_ongoing_requests
+    ):
+        logger.warning(
+            "Autoscaling will never happen: max_ongoing_requests=%d is below target_ongoing_requests=%g, so replicas "
+            "are never loaded enough. Raise the one or lower the other.",
+            spec.max_ongoing_requests,
+            scaling.target_ongoing_requests,
+        )
+    return spec

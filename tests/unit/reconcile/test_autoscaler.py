@@ -13,7 +13,8 @@ from tests.decided import Decided
 from eagleray.reconcile import events as e
 from eagleray.reconcile.autoscaler import Autoscaler
 from eagleray.reconcile.load import Sample
-from eagleray.reconcile.scaling import ScalingRules, rules_of
+from eagleray.reconcile.scaling import ScalingRules, counted, rules_of, with_policy
+from eagleray.reconcile.target import Target
 from eagleray.reconcile.world import DeploymentRow
 from eagleray.spec.autoscaling import AutoscalingConfig
 
@@ -263,3 +264,27 @@ def test_last_ten_decisions_are_kept() -> None:
     last = row.scaling.decisions[-1]
     assert (last.prev_num_replicas, last.curr_num_replicas, last.policy) == (8, 7, "default")
     assert json.loads(msgspec.json.encode(last))["reason"] == "because"
+
+
+def test_capacity_shrinks_the_bounds_and_lifts_the_count_while_it_rises() -> None:
+    def target(capacity: float | None) -> Target:
+        return Target(key=KEY, version="v", rules=rules(low=2, high=20, initial=10, capacity=capacity))
+
+    first, scaling = counted(target(20.0), None, None)
+    assert first.num_replicas == 2 and first.config.world_size == 2
+    assert first.rules is not None and first.rules.bounds == (1, 4)
+    risen, scaling = counted(target(50.0), None, scaling)
+    assert risen.num_replicas == 5
+    full, scaling = counted(target(None), None, scaling)
+    assert full.num_replicas == 10
+    fallen, _ = counted(target(20.0), None, scaling)
+    assert fallen.num_replicas == 4
+
+
+def test_policy_of_the_application_replaces_those_of_its_deployments() -> None:
+    scaling = Target(key=KEY, version="v", rules=rules())
+    found = with_policy(scaling, "module:policy", '{"a": 1}').rules
+    assert found is not None and found.is_custom
+    assert (found.policy_kind, found.policy, found.policy_kwargs) == ("app", "module:policy", '{"a": 1}')
+    fixed = Target(key=KEY, version="v", num_replicas=3)
+    assert with_policy(fixed, "module:policy", "{}") is fixed

@@ -121,3 +121,20 @@ def test_the_package_exports_what_it_names_and_no_more() -> None:
     ):
         with pytest.raises(AttributeError):
             getattr(serve, later)
+
+
+def test_target_that_no_replica_can_reach_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    serve.deployment(max_ongoing_requests=2, autoscaling_config={"target_ongoing_requests": 3})
+    assert "Autoscaling will never happen" in caplog.text
+
+
+def test_newer_wish_counts_between_a_number_and_autoscaling() -> None:
+    @serve.deployment(autoscaling_config={"max_replicas": 3})
+    def scales() -> None: ...
+
+    fixed = scales.options(num_replicas=2)
+    assert fixed.spec.autoscaling_config is None and fixed.num_replicas == 2
+    again = fixed.options(autoscaling_config={"max_replicas": 4}).spec.autoscaling_config
+    assert again is not None and again.max_replicas == 4
+    auto = fixed.options(num_replicas="auto").spec.autoscaling_config
+    assert auto is not None and auto.max_replicas == 100
