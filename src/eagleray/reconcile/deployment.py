@@ -166,8 +166,8 @@ def _steer(
 ) -> bool:
     """The next step towards `goal`; says whether it has been reached."""
     counted = [one for one in instances if one.state in COUNTED]
-    current = [one for one in counted if one.row.version == goal.version and not one.row.expired]
-    old = [one for one in counted if one not in current]
+    current = [one for one in counted if _is_fit(one, goal)]
+    old = [one for one in counted if not _is_fit(one, goal)]
     _retire(plan, [one for one in old if one.state is _S.STARTING], "superseded")
     old = [one for one in old if one.is_listed]
     surplus = len(current) - goal.num_replicas
@@ -181,6 +181,11 @@ def _steer(
         and not old
         and all(one.state is _S.RUNNING and one.row.config == goal.config for one in current)
     )
+
+
+def _is_fit(instance: Instance, goal: Target) -> bool:
+    """Whether it need not be replaced on the way to `goal`."""
+    return instance.row.version == goal.version and not instance.row.expired
 
 
 def _replace(
@@ -208,7 +213,7 @@ def _room(goal: Target, instances: list[Instance], current: list[Instance], old:
     """How many may start now: what is missing at all, and of successors one batch, within the surge."""
     above = len(current) + len(old) - goal.num_replicas
     in_transition = sum(one.state is _S.STARTING for one in current) + sum(
-        one.state in GOING and (one.row.version != goal.version or bool(one.row.expired)) for one in instances
+        one.state in GOING and not _is_fit(one, goal) for one in instances
     )
     successors = min(goal.batch - in_transition, goal.surge - max(above, 0))
     return max(-above, 0) + max(successors, 0)
