@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.integration.cli.command import failing
+from tests.integration.cli.command import command, failing
 from tests.integration.cli.test_run import HELLO, write
 
 BAD = """
@@ -139,3 +139,26 @@ def test_a_setting_that_cannot_be_read(home: Path) -> None:
     assert (
         "EAGLERAY_NUM_GPUS='two'" in error and "EAGLERAY_KEEP_SESSIONS" in error and "Traceback" not in error
     )
+
+
+HANGS = """
+import time
+from eagleray import serve
+
+@serve.deployment
+class Hangs:
+    def __init__(self):
+        time.sleep(3600)
+    def __call__(self, request): ...
+
+app = Hangs.bind()
+"""
+
+
+def test_a_constructor_that_hangs_is_told_of_meanwhile(home: Path) -> None:
+    write(home, hangs=HANGS)
+    with command(home, "hangs:app", "--port", "0") as running:
+        running.wait(lambda: "press Ctrl-C" in running.err.text, "a word of it")
+        assert "Deployment 'Hangs': its constructor has not returned for 5 s" in running.err.text
+        running.signal()
+        assert running.end() == 130

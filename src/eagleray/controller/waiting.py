@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 
+from eagleray.base.clock import wall_time_s
 from eagleray.controller.controller import Controller
 from eagleray.reconcile.deployment import shortage_of
+from eagleray.reconcile.instance import InstanceState
 from eagleray.reconcile.placement import cpu_warning
-from eagleray.reconcile.status import application_overview
+from eagleray.reconcile.status import application_overview, preparing_message
 from eagleray.reconcile.world import World
 from eagleray.spec.status import ApplicationStatus, ApplicationStatusOverview
 from eagleray.wire.control import Progress
+
+_LOOK_S = 1.0
+"""Between two looks at a deploy in which nothing changes."""
+
+_LONG_S = 5.0
+"""A start that takes longer is told of."""
 
 
 async def follow_applications(
@@ -32,7 +41,10 @@ async def follow_applications(
         outcome = _outcome(world, generations)
         if outcome is not None:
             break
-        await controller.changed()
+        try:
+            await asyncio.wait_for(controller.changed(), _LOOK_S)
+        except TimeoutError:  # what takes long is told although nothing changes
+            pass
     if outcome.outcome == "running":
         await controller.publisher.wait_known(controller.publisher.table.version)
     yield outcome
@@ -100,12 +112,32 @@ def _remarks(world: World, generations: dict[str, int]) -> list[str]:
     """Why it takes long, and what the user should know though nothing fails."""
     remarks = []
     for name in generations:
+        row = world.applications.get(name)
+        if row is not None and row.build is not None and (told := preparing_message(world, row.build)):
+            remarks.append(f"Application '{name}': {told}")
         for key in world.deployments_of(name):
-            shortage = shortage_of(world, world.deployments[key])
-            if shortage:
-                deployment = key.partition("#")[2]
-                remarks.append(f"Deployment '{deployment}' waits for resources: a replica {shortage}.")
+            remarks += _deployment_remarks(world, key)
     targets = [one.target for one in world.deployments.values() if one.target is not None]
     if warning := cpu_warning(world.supply, [(target.demand, target.num_replicas) for target in targets]):
         remarks.append(warning)
+    return remarks
+
+
+def _deployment_remarks(world: World, key: str) -> list[str]:
+    deployment = world.deployments[key]
+    name = key.partition("#")[2]
+    remarks = []
+    if shortage := shortage_of(world, deployment):
+        remarks.append(f"Deployment '{name}' waits for resources: a replica {shortage}.")
+    if deployment.target is not None and (told := world.preparing.get(deployment.target.environment)):
+        remarks.append(f"Deployment '{name}': {told}")
+    since = wall_time_s() - _LONG_S
+    if any(
+        one.state is InstanceState.STARTING and 0 < one.row.started_at < since
+        for one in world.instances_of(key)
+    ):
+        remarks.append(
+            f"Deployment '{name}': its constructor has not returned for {_LONG_S:g} s. If it hangs, press Ctrl-C and "
+            f"look at what it waits for, such as a download or a lock."
+        )
     return remarks

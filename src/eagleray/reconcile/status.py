@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from eagleray.reconcile.applications import ApplicationRow
 from eagleray.reconcile.deployment import shortage_of
+from eagleray.reconcile.events import BuildRequest
 from eagleray.reconcile.instance import COUNTED, InstanceState
 from eagleray.reconcile.rollout import Goal, Problem, Rollout, failure_message
 from eagleray.reconcile.target import PROXY_KEY, PROXY_KEYS, Target
@@ -79,8 +80,7 @@ def application_status(
     if row.error:
         return ApplicationStatus.DEPLOY_FAILED, row.error
     if row.build is not None:  # what its deployments are now is the version before
-        recipe = recipe_of(json.loads(row.build.runtime_env)) if row.build.runtime_env else ""
-        return ApplicationStatus.DEPLOYING, preparing.get(recipe, "")
+        return ApplicationStatus.DEPLOYING, _preparing_message(preparing, row.build)
     failed = [name for name, one in deployments.items() if one.status is _S.DEPLOY_FAILED]
     if failed:
         return ApplicationStatus.DEPLOY_FAILED, f"Failed to update the deployments {failed}."
@@ -93,6 +93,17 @@ def application_status(
     ):
         return ApplicationStatus.DEPLOYING, ""
     return ApplicationStatus.RUNNING, ""
+
+
+def preparing_message(world: World, build: BuildRequest) -> str:
+    """That the environment of a builder is being made; "" when it is not."""
+    return _preparing_message(world.preparing, build)
+
+
+def _preparing_message(preparing: Mapping[str, str], build: BuildRequest) -> str:
+    if not (preparing and build.runtime_env):
+        return ""
+    return preparing.get(recipe_of(json.loads(build.runtime_env)), "")
 
 
 def deployment_overview(world: World, key: str) -> DeploymentStatusOverview:

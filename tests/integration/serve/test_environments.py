@@ -39,12 +39,12 @@ app = Front.bind(Old.bind(), New.bind())
 """
 
 
-def make_wheel(folder: Path, version: str) -> None:
-    """The package `tiny_env_pkg`, which knows its version."""
-    info = f"tiny_env_pkg-{version}.dist-info"
-    with zipfile.ZipFile(folder / f"tiny_env_pkg-{version}-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("tiny_env_pkg.py", f"version = {version!r}\n")
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: tiny-env-pkg\nVersion: {version}\n")
+def make_wheel(folder: Path, version: str, name: str = "tiny_env_pkg") -> None:
+    """A package of one module, which knows its version."""
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{name}.py", f"version = {version!r}\n")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
 
