@@ -14,15 +14,17 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1, help="how many seeds, one after the other")
     parser.add_argument("--trace", action="store_true", help="print all that happens")
     given = parser.parse_args()
-    begun, failed = time.monotonic(), 0
+    begun, failed, requests, lost = time.monotonic(), 0, 0, 0
     for seed in range(given.seed, given.seed + given.count):
         outcome = simulate(seed)
         if given.trace:
             print("\n".join(outcome.lines))
+        requests, lost = requests + outcome.requests, lost + outcome.failed
         for violation in outcome.violations:
             print(f"seed {seed}: {violation}")
         failed += bool(outcome.violations)
     spent = time.monotonic() - begun
+    print(f"{requests} requests, of which {lost} failed for a reason")
     print(f"{given.count} seeds in {spent:.1f} s, {failed} with violations")
     return 1 if failed else 0
 

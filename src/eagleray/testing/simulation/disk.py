@@ -16,7 +16,6 @@ class Disk:
         self.rows: dict[tuple[str, str], bytes] = {}
         self.blobs: dict[str, bytes] = {}
         self.full = False
-        self.commits = 0
 
 
 class SimTransaction:
@@ -64,7 +63,6 @@ class SimStore:
         if (transaction.rows, transaction.blobs) != before:
             if self._disk.full:
                 raise StoreError("the disk is full")
-            self._disk.commits += 1
             self._disk.rows, self._disk.blobs = transaction.rows, transaction.blobs
 
     def blob(self, digest: str) -> bytes:

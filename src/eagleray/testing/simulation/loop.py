@@ -42,7 +42,6 @@ class VirtualLoop(base_events.BaseEventLoop):
         self._clock_resolution = 1e-9
         self._selector = _Selector(self)
         self.disk_s: Callable[[], float] = lambda: 0.001
-        self.turns = 0
 
     def time(self) -> float:
         return self._now
@@ -51,10 +50,6 @@ class VirtualLoop(base_events.BaseEventLoop):
         """To the next timer."""
         scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
         self._now = max(self._now, scheduled[0].when())
-
-    def _run_once(self) -> None:
-        self.turns += 1
-        super()._run_once()  # type: ignore[misc]
 
     def _process_events(self, event_list: list[Any]) -> None:
         """There are none."""

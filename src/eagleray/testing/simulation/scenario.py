@@ -49,8 +49,6 @@ class Outcome:
     lines: list[str] = field(default_factory=list)
     requests: int = 0
     failed: int = 0
-    events: int = 0
-    controllers: int = 0
 
 
 def simulate(seed: int, make_world: MakeWorld = WatchedWorld) -> Outcome:
@@ -114,7 +112,6 @@ class Run:
         await machine.close()
         outcome.violations = machine.violations
         outcome.requests, outcome.failed = machine.ledger.sent, machine.ledger.failed
-        outcome.controllers = machine.lives
 
     # ---- users ---------------------------------------------------------------------------------------------------
 
@@ -219,7 +216,6 @@ class Run:
         again.load((table, key, value) for (table, key), value in sorted(machine.disk.rows.items()))
         if rows_of(again) != rows_of(world):
             machine.violated(f"the stored world is another one: {rows_of(again)} instead of {rows_of(world)}")
-        self._outcome.events = world.events
 
     def _unrest(self) -> str:
         """Why the instance is not at rest where it should be; empty when it is."""

@@ -76,7 +76,6 @@ class WatchedWorld(World):
         self._machine = machine
         self._floors = floors
         self._since: dict[str, tuple[InstanceState, float]] = {}
-        self.events = 0
         self.loud_events = 0
         machine.world = self
 
@@ -87,7 +86,6 @@ class WatchedWorld(World):
         except IllegalTransitionError as error:
             self._machine.violated(f"an event that cannot be: {error}")
             raise
-        self.events += 1
         if not isinstance(event, _QUIET):
             self.loud_events += 1
             self._machine.trace(_line(event))
