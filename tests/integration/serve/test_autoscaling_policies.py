@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.waiting import wait_until
 from eagleray import serve
 from eagleray.serve import instance
 from eagleray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingPolicy
-from eagleray.wire.control import Empty, JsonReply
+from eagleray.wire.control import Accepted, ApplyConfig, Empty, JsonReply
 
 FAST: dict[str, Any] = {
     "min_replicas": 1,
@@ -141,3 +142,47 @@ def test_policy_that_hangs_is_ended_and_harms_nobody() -> None:
 def test_what_a_policy_asks_for_is_held_within_the_bounds() -> None:
     deploy(Doubled, min_replicas=3)
     wait_until(lambda: count() == 4, "no more than max_replicas")
+
+
+PROGRAM = """
+from eagleray import serve
+from eagleray.serve.config import AutoscalingContext
+
+
+@serve.deployment(autoscaling_config={"max_replicas": 4, "upscale_delay_s": 0, "look_back_period_s": 0.5})
+class Model:
+    async def __call__(self):
+        return "here"
+
+
+def policy(contexts):
+    assert all(isinstance(context, AutoscalingContext) for context in contexts.values())
+    return {name: 3 for name in contexts}
+
+
+app = Model.bind()
+"""
+
+
+def test_policy_of_an_application_from_a_config_file(tmp_path: Path) -> None:
+    name = f"scaled_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(PROGRAM)
+    application = {
+        "name": "whole",
+        "import_path": f"{name}:app",
+        "autoscaling_policy": {"policy_function": f"{name}.policy"},
+    }
+    here = instance.running()
+    assert here is not None
+    message = ApplyConfig(
+        config=json.dumps({"applications": [application]}).encode(), sys_path=[str(tmp_path)]
+    )
+    accepted = here.runtime.request("apply_config", message, Accepted).result(timeout=30)
+    assert not accepted.error
+    wait_until(lambda: "whole" in serve.status().applications and has_model(), "the build")
+    wait_until(lambda: count("whole") == 3, "three replicas")
+    assert detail("whole")["decisions"][-1]["policy"] == "app"
+
+
+def has_model() -> bool:
+    return "Model" in serve.status().applications["whole"].deployments
