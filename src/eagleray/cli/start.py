@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -38,6 +41,9 @@ _LOOK_S = 0.02
 @click.option("--grpc-port", default=9000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--grpc-servicer-functions", multiple=True, metavar="MODULE:FUNCTION", help="May be repeated.")
 @click.option("--grpc-enable-reflection/--grpc-disable-reflection", "reflection", default=True)
+@click.option(
+    "--block", is_flag=True, help="Return when the instance has ended; hand SIGTERM and Ctrl-C on to it."
+)
 def start(
     http_host: str | None,
     http_port: int | None,
@@ -45,6 +51,7 @@ def start(
     grpc_port: int,
     grpc_servicer_functions: tuple[str, ...],
     reflection: bool,
+    block: bool,
 ) -> None:
     """Start an instance that outlives this terminal; applications of its former life come back."""
     options: dict[str, Any] = {}
@@ -63,14 +70,26 @@ def start(
         options["grpc_options"] = {**grpc.model_dump(mode="json"), "sys_path": [os.getcwd()]}
     try:
         settings = Settings.from_env()
-        places = start_detached(node_config(**options), settings)
+        places, node = start_detached(node_config(**options), settings)
     except EngineError as error:
         if error.code == "exists":
             _tell_running()
         raise click.ClickException(f"Eagleray could not start: {error.reason}") from error
     except (EaglerayError, OSError) as error:
         raise click.ClickException(f"Eagleray could not start: {error}") from error
+    if block:
+        _hand_signals_on(node)
+    else:
+        node.returncode = 0  # nobody's child from here on: it is not waited for
     _announce(places)
+    if block:
+        sys.exit(node.wait())
+
+
+def _hand_signals_on(node: subprocess.Popen[bytes]) -> None:
+    """The first one drains the instance, a second one ends it at once."""
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: node.send_signal(signal.SIGTERM))
 
 
 def _tell_running() -> None:

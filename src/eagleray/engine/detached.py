@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
 from dataclasses import dataclass
 
 import msgspec
@@ -42,10 +43,10 @@ class Places:
         return cls(main_runtime_dir(settings), main_state_dir(settings))
 
 
-def start_detached(config: NodeConfig, settings: Settings) -> Places:
-    """Starts node in a session of its own and returns at once; its controller can be dialled.
+def start_detached(config: NodeConfig, settings: Settings) -> tuple[Places, subprocess.Popen[bytes]]:
+    """Starts node in a session of its own and returns it at once; its controller can be dialled.
 
-    EngineError("exists") when it runs already: nothing has been touched then.
+    Node outlives this process. EngineError("exists") when it runs already: nothing has been touched then.
     """
     places = Places.find(settings)
     for path in (places.state_dir, places.logs_dir):
@@ -70,11 +71,10 @@ def start_detached(config: NodeConfig, settings: Settings) -> Places:
         with listen_unix(os.path.join(places.runtime_dir, "controller.sock")) as control:
             config = msgspec.structs.replace(config, control_fd=control.fileno())
             process = spawn(config, [control.fileno(), *locks], [])
-        process.returncode = 0  # nobody's child from here on: it is not waited for
     finally:
         for lock in locks:
             os.close(lock)
-    return places
+    return places, process
 
 
 def is_running(places: Places) -> bool:

@@ -57,6 +57,18 @@ class Shell:
         self._known |= self.processes()
         return told
 
+    def start_in_foreground(self) -> subprocess.Popen[bytes]:
+        """Returns when it can be deployed to."""
+        command = [sys.executable, "-m", "eagleray.cli", "start", "--block", "--http-port", str(self.port)]
+        process = subprocess.Popen(command, cwd=self.home, env=self.environ, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.split()[:1] == [b"Stop"]:
+                break
+        process.stdout.close()
+        self._known |= self.processes()
+        return process
+
     def node(self) -> int:
         """The supervisor, which is the parent of the controller."""
         controller = self.details()["controller_info"]["worker_id"]

@@ -100,3 +100,18 @@ def test_a_second_one_does_not_wait(tmp_path: Path) -> None:
         assert not wait_gone(before, 60.0)
         instance.environ["EAGLERAY_DRAIN_DELAY_S"] = "0"
         instance.start()
+
+
+def test_in_the_foreground_it_is_handed_on(tmp_path: Path) -> None:
+    """What systemd and containers start has to stay, and to go in order when it is told to."""
+    with shell(tmp_path) as instance:
+        instance.environ["EAGLERAY_DRAIN_DELAY_S"] = "0"
+        blocked = instance.start_in_foreground()
+        instance("deploy", instance.write("models.yaml", CONFIG % tmp_path), "--wait", code=1)
+        instance.write("models.py", MODELS)
+        instance("deploy", instance.write("config.yaml", CONFIG % tmp_path), "--wait")
+        before = instance.processes()
+        blocked.send_signal(signal.SIGTERM)
+        assert blocked.wait(60) == 0
+        assert not wait_gone(before, 60.0)
+        assert [path.read_text() for path in tmp_path.glob("deleted *")] == ["x", "x"]
