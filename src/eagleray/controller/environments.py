@@ -36,17 +36,26 @@ class Environments:
         self._preparing = preparing
         self._tasks = Tasks("environments")
         self._running: dict[str, asyncio.Task[Prepared]] = {}
+        self._wanted: dict[asyncio.Task[Prepared], int] = {}
 
     async def prepare(self, recipe: str) -> Prepared:
-        """`error` says why it could not be made. Who is cancelled leaves the making to others."""
+        """`error` says why it could not be made. It is given up when the last who wants it is cancelled."""
         if not recipe:
             return Prepared()
         task = self._running.get(recipe)
         if task is None:
             task = self._tasks.start(self._make(recipe), name="prepare environment")
             self._running[recipe] = task
-            task.add_done_callback(lambda _: self._running.pop(recipe, None))
-        return await asyncio.shield(task)
+        self._wanted[task] = self._wanted.get(task, 0) + 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._wanted[task] -= 1
+            if not self._wanted[task]:
+                del self._wanted[task]
+                task.cancel()
+                if self._running.get(recipe) is task:
+                    del self._running[recipe]
 
     async def _make(self, recipe: str) -> Prepared:
         ref = f"environment-{new_unique_id()}"
@@ -74,7 +83,7 @@ class Environments:
                 how = describe(exited.result()) if exited.done() else str(error)
                 return Prepared(error=f"The environment could not be made: {how}. Its log: {log_path}")
             finally:
-                del self._preparing[recipe]
+                self._preparing.pop(recipe, None)
                 self._observer.drop(ref)
                 if not exited.done():
                     self._tasks.start(self._kill(ref), name=f"kill {ref}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 from tests.integration.cli.command import get
 from tests.integration.cli.detached import Shell, shell
+from tests.processes import still_alive, wait_gone
 from tests.waiting import wait_until
+
+ENDLESS = "exec tail -f /dev/null"
 
 TWO = """
 from eagleray import serve
@@ -62,6 +66,13 @@ def started(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(home / "wheels"))
     monkeypatch.setenv("EAGLERAY_ENVIRONMENT_HOME", str(home / "environments"))
+    uv = home / "bin/uv"
+    uv.parent.mkdir()
+    uv.write_text(
+        f"#!/bin/sh\necho $$ > {home}/installer.new\nmv {home}/installer.new {home}/installer\n{ENDLESS}\n"
+    )
+    uv.chmod(0o700)
+    monkeypatch.setenv("PATH", str(uv.parent), prepend=os.pathsep)
     with shell(home) as made:
         made.write("two.py", TWO)
         made.start()
@@ -79,7 +90,11 @@ def wait_status(shell: Shell, status: str) -> dict[str, object]:
 def pinned(name: str, version: str) -> dict[str, object]:
     return {
         "name": name,
-        "ray_actor_options": {"runtime_env": {"pip": [f"tiny_env_pkg=={version}"]}},
+        "ray_actor_options": {
+            "runtime_env": {
+                "pip": {"packages": [f"tiny_env_pkg=={version}"], "pip_install_options": ["--no-deps"]}
+            }
+        },
     }
 
 
@@ -98,6 +113,27 @@ def test_two_versions_of_one_package_and_an_update_that_cannot_be_installed(star
     assert "could not be installed (tiny_env_pkg==9.9)" in message, message
     assert "No matching distribution found for tiny_env_pkg==9.9" in message
     assert [one[0] for one in json.loads(get(url))] == ["1.0", "2.0"]
+
+
+def test_an_installer_that_takes_long_is_told_of_and_ends_with_its_deploy(
+    started: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An installer from outside: the `uv` that is found first."""
+    options = {"uv": ["anything"], "config": {"setup_timeout_seconds": 1000}}
+    endless = {"name": "Old", "ray_actor_options": {"runtime_env": options}}
+    started("deploy", config(started, "e.json", deployments=[endless, pinned("New", "1.0")]))
+    pid_file = started.home / "installer"
+
+    def told() -> bool:
+        message = started.status("app")["deployments"].get("Old", {}).get("message", "")
+        return "Installing packages..." in message and "environment_" in message and pid_file.exists()
+
+    wait_until(told, "word of the installer", 120.0)
+    installer = int(pid_file.read_text())
+    assert still_alive({installer})
+    started("delete", "app", "-y")
+    wait_until(lambda: not json.loads(started("status", "--json"))["applications"], "the end", 120.0)
+    assert not wait_gone({installer}, 30.0)
 
 
 def test_an_application_with_archives_and_modules(started: Shell) -> None:

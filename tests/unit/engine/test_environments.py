@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import zipfile
@@ -151,3 +152,12 @@ def test_paths_that_lead_nowhere(
     monkeypatch.setenv("EAGLERAY_ENVIRONMENT_HOME", str(tmp_path / "home"))
     error = prepare(recipe).error
     assert all(word in error for word in words), error
+
+
+def test_a_password_of_an_index_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EAGLERAY_ENVIRONMENT_HOME", str(tmp_path / "home"))
+    index = "--index-url http://me:s3cret@127.0.0.1:9/simple"
+    recipe = {"pip": {"packages": [index, "not-there==1"], "pip_install_options": ["--retries", "0"]}}
+    error = prepare(json.dumps(recipe)).error
+    assert "not-there==1" in error and "could not be installed" in error and "s3cret" not in error, error
+    assert not [path for path in (tmp_path / "home").iterdir() if path.is_dir()]

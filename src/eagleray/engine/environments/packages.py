@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -152,4 +153,5 @@ def _has_paths(text: str) -> bool:
 
 def _brief(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
-    return ", ".join(lines[:5]) + (", ..." if len(lines) > 5 else "")
+    text = ", ".join(lines[:5]) + (", ..." if len(lines) > 5 else "")
+    return re.sub(r"://[^/@\s]+@", "://****@", text)  # an index may be written with a password
