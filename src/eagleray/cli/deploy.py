@@ -55,6 +55,10 @@ def deploy(
         if any(one is not None for one in ignored):
             _say("Warning: options of an application are ignored beside a config file: write them into it.")
         click.echo(f"Deploying from config file: '{path}'.")
+    elif path.endswith((".yaml", ".yml", ".json")):
+        raise click.ClickException(
+            f"Config file '{os.path.abspath(path)}' does not exist: name one that does."
+        )
     else:
         application: dict[str, Any] = {"import_path": path, "args": parse_arguments(arguments)}
         if name is not None:

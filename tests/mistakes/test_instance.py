@@ -1,0 +1,38 @@
+"""Commands that meet an instance, a file or a machine as it should not be."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from tests.integration.cli.detached import shell
+
+
+def test_files_and_instances_that_are_not_there(home: Path) -> None:
+    with shell(home) as made:
+        assert "eagleray start" in made.error("status")
+        file = made.write("bad.yaml", "applications: [\n")
+        made.start()
+        told = made.error("deploy", file)
+        assert "bad.yaml" in told and "line 2" in told and "YAML" in told
+        assert f"Config file '{home}/absent.yaml' does not exist" in made.error("deploy", "absent.yaml")
+        second = made.error("start", "--http-port", "0")
+        assert "runs already" in second and "eagleray shutdown" in second, second
+
+
+def test_a_port_that_somebody_has(home: Path) -> None:
+    with socket.socket() as taken, shell(home) as user:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        told = user.error("start", "--http-port", str(port))
+        assert f"127.0.0.1:{port}" in told and "choose another" in told, told
+        user.start()
+
+
+def test_sockets_of_an_instance_that_was_killed(home: Path) -> None:
+    with shell(home) as user:
+        user.start()
+        user.kill_everything()
+        assert "eagleray start" in user.error("status")
+        assert f"127.0.0.1:{user.port}" in user.start()
