@@ -68,8 +68,8 @@ KILL_TIMEOUT_S = 0.7
 RESTART_DELAYS_S = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 """Delay before restart n of a controller that keeps dying: at once first, then without burning a core."""
 
-STABLE_AFTER_S = 10.0
-"""A controller that has lived this long is restarted at once again."""
+STABLE_AFTER_S = 1.0
+"""A controller that has lived this long is restarted at once again: one that dies later and later burns no core."""
 
 STOPPED_S = 2.0
 """A controller that was stopped by a signal may go on within this time; else it is killed and started again."""

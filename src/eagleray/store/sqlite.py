@@ -84,7 +84,10 @@ class SqliteStore:
                 self._roll_back()
                 raise
         except sqlite3.Error as error:
-            raise StoreError(f"Failed to write the state in '{self._path}': {error}.") from error
+            raise StoreError(
+                f"Failed to write the state in '{self._path}': {error}. Nothing has changed, running applications "
+                "go on: look whether that disk is full or failing, then deploy again."
+            ) from error
 
     def _roll_back(self) -> None:
         # SQLite has rolled back by itself after some errors (a full disk), and says so by refusing.
