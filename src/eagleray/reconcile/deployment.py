@@ -118,9 +118,7 @@ def _order_state(plan: Plan, instance: Instance, deployment: Deployment | None) 
 
 
 def _retire(plan: Plan, instances: list[Instance], reason: str = "") -> None:
-    plan.events += [
-        e.Happened(one.row.ref, Trigger.RETIRE, reason) for one in instances if one.state in COUNTED
-    ]
+    plan.events += [e.Happened(one.row.ref, one.way_out, reason) for one in instances if one.state in COUNTED]
 
 
 def _has_callers(world: World, key: str) -> bool:

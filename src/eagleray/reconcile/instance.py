@@ -56,6 +56,8 @@ class Trigger(StrEnum):
     REFUSED = "refused"
     """The user's `reconfigure` raised; the replica goes on with what it had."""
     RETIRE = "retire"
+    RETIRE_UNHEARD = "retire unheard"
+    """As `retire`, of one that has not yet answered this controller: it may have served by a table of the last one."""
     UNLISTED = "unlisted"
     """Nobody routes to it any more."""
     DRAINED = "drained"
@@ -70,6 +72,7 @@ TABLE: dict[tuple[InstanceState, Trigger], InstanceState] = {
     (S.STARTING, T.REJECTED): S.STOPPED,
     (S.STARTING, T.LOST): S.KILLING,
     (S.STARTING, T.RETIRE): S.KILLING,
+    (S.STARTING, T.RETIRE_UNHEARD): S.LEAVING,
     (S.STARTING, T.ADOPT): S.STARTING,
     (S.RUNNING, T.RECONFIGURE): S.UPDATING,
     (S.RUNNING, T.ADOPT): S.RECOVERING,
@@ -156,6 +159,7 @@ class Instance:
         "checking",
         "due_at",
         "history",
+        "is_adopted",
         "is_born",
         "misses",
         "next_config",
@@ -170,6 +174,8 @@ class Instance:
         self.row = row
         self.is_born = False
         """The engine has confirmed the process, in this life of the controller or a former one."""
+        self.is_adopted = False
+        """A former controller has started it."""
         self.ordered: InstanceState | None = None
         """The state whose order has been given; orders are repeated after a restart."""
         self.check_at: float | None = None
@@ -197,6 +203,12 @@ class Instance:
     @property
     def is_listed(self) -> bool:
         return self.row.state in LISTED
+
+    @property
+    def way_out(self) -> Trigger:
+        """How it is told to go. That it is up becomes known before it becomes durable, so the row may lag behind."""
+        is_unheard = self.is_adopted and self.row.state is InstanceState.STARTING
+        return Trigger.RETIRE_UNHEARD if is_unheard else Trigger.RETIRE
 
     def fire(self, trigger: Trigger, reason: str = "") -> bool:
         """Moves to the next state and says whether it is another one; IllegalTransitionError if there is none."""

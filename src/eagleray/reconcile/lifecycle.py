@@ -143,7 +143,7 @@ def adopted(world: World, event: e.Adopted, now: float) -> set[str]:
     dirty = set(world.deployments) | set(world.applications) | _system(world)
     for ref, instance in list(world.instances.items()):
         if ref in event.alive:
-            instance.is_born = True
+            instance.is_born = instance.is_adopted = True
             instance.fire(Trigger.ADOPT)
             instance.row = msgspec.structs.replace(instance.row, pid=event.alive[ref])
         else:

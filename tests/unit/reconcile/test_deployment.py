@@ -408,3 +408,26 @@ def test_kill_that_overtakes_the_start_is_repeated() -> None:
     assert not decided.alive
     assert not decided.world.instances
     assert not decided.world.applications
+
+
+def test_adopted_replica_that_may_have_been_listed_is_drained_and_not_killed() -> None:
+    decided = Decided()
+    decided.deploy()
+    start = decided.pending.pop()
+    assert isinstance(start, c.StartInstance)
+    before = decided.rows()
+    decided.perform(start)
+    assert decided.listed() == [start.ref]
+    # The controller dies before this is stored.
+    decided.world.take_changes()
+    decided.stored = {(table, key): value for table, key, value in before}
+    decided.holds_leaving = True
+    decided.restart()
+    assert decided.states() == {"STARTING": 1}
+    decided.deploy(version="v2")
+    assert decided.world.instances[start.ref].state is InstanceState.LEAVING
+    assert c.StopInstance(start.ref, 9) not in decided.pending
+    decided.holds_leaving = False
+    decided.settle()
+    assert start.ref not in decided.alive
+    assert decided.states() == {"RUNNING": 1}

@@ -142,8 +142,6 @@ class WatchedWorld(World):
 
     def load(self, rows: Iterable[tuple[str, str, bytes]]) -> None:
         super().load(rows)
-        # READY may have been published and not yet been durable: then nobody knows that it had been listed.
-        self._machine.were_listed &= {ref for ref, one in self.instances.items() if one.is_listed}
         for key in self._floors.by_key:
             # What came up last may not have been durable; it is greeted before it is listed again.
             self._floors.cap(key, sum(one.is_listed for one in self.instances_of(key)))
