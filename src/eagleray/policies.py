@@ -17,6 +17,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 from eagleray.base import logs
@@ -33,6 +34,9 @@ from eagleray.wire.control import Empty, decode
 from eagleray.wire.scaling import PolicyAnswer, PolicyLaunch, PolicyQuestion
 
 Policy = Callable[[Any], Any]
+
+_MAX_ERROR = 32 * 1024
+"""Characters of a traceback."""
 
 
 def main(child: Child) -> None:
@@ -83,7 +87,10 @@ class Policies:
                 answer.states[key] = json.dumps(state or {}).encode()
             return answer
         except BaseException as error:  # user code may raise anything
-            return PolicyAnswer(error="".join(traceback.format_exception(error)))
+            text = "".join(traceback.format_exception(error))
+            if len(text) > _MAX_ERROR:  # it is logged, and shown with the deployment, again and again
+                text = f"{text[: _MAX_ERROR // 2]}\n...\n{text[-_MAX_ERROR // 2 :]}"
+            return PolicyAnswer(error=text.encode(errors="backslashreplace").decode())
 
     def _for_application(
         self, question: PolicyQuestion, contexts: dict[str, AutoscalingContext]
@@ -147,7 +154,8 @@ def _resolve(text: str) -> Any:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    # A Real: NumPy's integers are none of Python's.
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < 0:
         raise ConfigError(
             f"An autoscaling policy must give a number of replicas of at least 0, got {value!r}."
         )

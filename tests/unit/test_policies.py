@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -98,3 +99,15 @@ def test_what_is_no_policy_is_refused() -> None:
     with pytest.raises(ConfigError, match="not callable"):
         load_policy("eagleray.policies:BY_VALUE", {})
     assert "ModuleNotFoundError" in ask("no_such_module:policy").error
+
+
+def test_number_may_be_any_real_one() -> None:
+    assert ask(lambda context: Fraction(5, 2)).counts == {"app#model": 2.5}
+
+
+def test_long_traceback_is_shortened_in_its_middle() -> None:
+    def raises(context: AutoscalingContext) -> float:
+        raise ValueError("x" * 1_000_000 + "end")
+
+    error = ask(raises).error
+    assert error.startswith("Traceback") and error.endswith("end\n") and len(error) < 40_000

@@ -1,7 +1,7 @@
 """Asks the users' autoscaling policies, in a process for each application, and hands on what they say.
 
-A policy that raises changes nothing. One that hangs is killed with its process and asked again after a while; the
-deployments of the application keep their counts meanwhile, and nobody else notices.
+A policy that raises changes nothing. One that hangs or ends its process is left alone for a while, and its deployment
+keeps its count; the other policies of the application go on in the next process.
 """
 
 from __future__ import annotations
@@ -36,6 +36,14 @@ _LONGEST_PERIOD_S, _SHORTEST_PERIOD_S = 1.0, 0.1
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
 
 
+class _Silent(Exception):
+    """A policy has given no answer, and `PolicyRunner` has noted which one."""
+
+
+def _back_off_s(failures: int) -> float:
+    return _BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)]
+
+
 class PolicyRunner:
     """One task for each application that has policies of its own. Reads the world; tells `autoscaling`."""
 
@@ -57,6 +65,8 @@ class PolicyRunner:
         self._running: dict[str, tuple[int, asyncio.Task[None]]] = {}
         """Application -> generation of its code, and the task."""
         self._states: dict[str, Any] = {}
+        self._silent: dict[str, tuple[int, float]] = {}
+        """Deployments whose policy gave no answer: how often in a row, and when to ask it again."""
 
     def refresh(self) -> None:
         """After a pass of the controller: applications with policies may have come or gone."""
@@ -66,12 +76,17 @@ class PolicyRunner:
             if wanted.get(app) != generation:  # other code: a module that was imported does not change
                 task.cancel()
                 del self._running[app]
+                self._silent = {
+                    key: told for key, told in self._silent.items() if not key.startswith(f"{app}#")
+                }
         for app, generation in wanted.items():
             if app not in self._running:
                 task = self._tasks.start(self._follow(app), name=f"policies of {app}")
                 self._running[app] = generation, task
         for key in [key for key in self._states if key not in self._autoscaling.rules]:
             del self._states[key]
+        for key in [key for key in self._silent if key not in self._autoscaling.rules]:
+            del self._silent[key]
 
     async def close(self) -> None:
         """Ends the processes. Idempotent."""
@@ -83,8 +98,11 @@ class PolicyRunner:
         while True:
             ref = f"policy-{new_unique_id()}"
             began = asyncio.get_running_loop().time()
+            is_policy = False
             try:
                 await self._ask_until_failure(app, ref)
+            except _Silent:
+                is_policy = True
             except (OSError, EaglerayError, TimeoutError) as error:
                 problem = f"its policies do not answer: {error or 'no answer in time'}"
                 logger.error("Autoscaling of application '%s' stands still, %s", app, problem)
@@ -95,8 +113,8 @@ class PolicyRunner:
                 self._tasks.start(self._kill(ref), name=f"kill {ref}")
             if asyncio.get_running_loop().time() - began > _BACK_OFF_S[-1] + POLICY_TIMEOUT_S:
                 failures = 0
-            await asyncio.sleep(_BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)])
-            failures += 1
+            await asyncio.sleep(_back_off_s(0 if is_policy else failures))
+            failures += not is_policy
 
     async def _ask_until_failure(self, app: str, ref: str) -> NoReturn:
         await self._engine.start(self._launcher.policy_child(ref, app, self._sys_path(app)))
@@ -128,7 +146,9 @@ class PolicyRunner:
         whole = {key: one for key, one in rules.items() if one.policy_kind == "app"}
         groups = [{key: one} for key, one in rules.items() if key not in whole]
         for group in [*groups, *([whole] if whole else [])]:
-            some = next(iter(group.values()))
+            first, some = next(iter(group.items()))
+            if self._silent.get(first, (0, 0.0))[1] > asyncio.get_running_loop().time():
+                continue
             contexts = {key: self._context(key) for key in group}
             question = PolicyQuestion(
                 policy=some.policy,
@@ -137,8 +157,25 @@ class PolicyRunner:
                 contexts={key: json.dumps(told).encode() for key, told in contexts.items() if told},
             )
             if question.contexts:
-                answer = await client.request("decide", question, PolicyAnswer, timeout_s=POLICY_TIMEOUT_S)
+                try:
+                    answer = await client.request(
+                        "decide", question, PolicyAnswer, timeout_s=POLICY_TIMEOUT_S
+                    )
+                except (EaglerayError, TimeoutError) as error:
+                    self._has_failed(group, error)
+                    raise _Silent from error
+                self._silent.pop(first, None)
                 self._take(answer, group)
+
+    def _has_failed(self, group: dict[str, ScalingRules], error: Exception) -> None:
+        """The process is of no use any more, and it is this policy's doing."""
+        first = next(iter(group))
+        failures = self._silent.get(first, (0, 0.0))[0]
+        self._silent[first] = failures + 1, asyncio.get_running_loop().time() + _back_off_s(failures)
+        problem = f"its policy does not answer: {error or 'no answer in time'}"
+        logger.error("Autoscaling of %s stands still, %s", ", ".join(group), problem)
+        for key in group:
+            self._autoscaling.failed(key, problem)
 
     def _context(self, key: str) -> dict[str, Any] | None:
         told = self._autoscaling.context(key)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ from eagleray.wire.scaling import LoadStats
 
 logger = logging.getLogger("eagleray.controller")
 
-STATS_TIMEOUT_S = 10.0
+STATS_TIMEOUT_S = 3.0
+"""The policies of the whole application wait for it."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 Series = dict[str, dict[str, list[tuple[float, float]]]]
@@ -50,18 +50,12 @@ class ReplicaStats:
         told = await asyncio.gather(*(self._ask(one.row.ref) for _, one in replicas))
         now = wall_time_s()
         for (key, one), stats in zip(replicas, told, strict=True):
-            series = self._series.setdefault(key, defaultdict(dict))
+            series = self._series.setdefault(key, {})
             for name, value in stats.items():
-                series[name].setdefault(one.row.unique_id, []).append((now, value))
+                series.setdefault(name, {}).setdefault(one.row.unique_id, []).append((now, value))
         for key, rule in rules.items():
             living = {one.row.unique_id for of, one in replicas if of == key}
-            for values in self._series.get(key, {}).values():
-                for replica, samples in list(values.items()):
-                    kept = [sample for sample in samples if sample[0] >= now - rule.look_back_s]
-                    if kept and replica in living:
-                        values[replica] = kept
-                    else:
-                        del values[replica]
+            self._series[key] = _recent(self._series.get(key, {}), living, now - rule.look_back_s)
 
     def of(self, key: str) -> dict[str, Any]:
         """The fields of a policy's context that come from replicas."""
@@ -107,3 +101,14 @@ class ReplicaStats:
                 at, former = before[ref]
                 self._busy[ref] = 100.0 * (used - former) / (now - at)
         self._busy = {ref: value for ref, value in self._busy.items() if ref in self._cpu}
+
+
+def _recent(series: Series, living: set[str], since: float) -> Series:
+    """What is not too old and of a replica that lives; names that nobody says any more are forgotten."""
+    recent: Series = {}
+    for name, values in series.items():
+        for replica, samples in values.items():
+            kept = [sample for sample in samples if sample[0] >= since]
+            if kept and replica in living:
+                recent.setdefault(name, {})[replica] = kept
+    return recent

@@ -16,6 +16,9 @@ from eagleray.spec.latency import replicas_for
 _EPSILON = 1e-9
 """Rounding of means and quotients must not cost a replica."""
 
+_MOST = 1e9
+"""More than any bound: what policies and tiny targets ask for may be infinite, which no integer is."""
+
 LEAST_PERIOD_S = 0.1
 """Between two looks at a load that changes nothing by itself but slides through the window."""
 
@@ -80,6 +83,7 @@ class Autoscaler:
             return self._wake(target, low, high)
         rules = self.rules
         if wanted is None and rules.is_custom:
+            self._direction = 0  # nobody wants it any more: what is due would stay due
             return None  # its policy has not answered
         total = self.total_over_window(now)
         desired = self._desired(now, running, total) if wanted is None else wanted
@@ -147,7 +151,8 @@ class Autoscaler:
 
     def _damped(self, running: int, desired: float) -> int:
         factor = self.rules.up_factor if desired > running else self.rules.down_factor
-        count = math.ceil(running + factor * (desired - running) - _EPSILON)
+        wish = running + factor * (desired - running)
+        count = math.ceil(min(max(wish, 0.0), _MOST) - _EPSILON)
         if count == running and math.ceil(desired - _EPSILON) < running:
             count -= 1  # a small factor must not stop half-way
         return max(count, 0)

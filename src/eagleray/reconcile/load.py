@@ -40,6 +40,7 @@ class LoadWindow:
     def adapt(self, look_back_s: float, interval_s: float) -> None:
         """Another window, and another interval of the routers."""
         self.look_back_s = look_back_s
+        self.interval_s = interval_s
         self.stale_s = max(_STALE_INTERVALS * interval_s, _STALE_S)
 
     def add(self, source: str, sample: Sample) -> None:
@@ -115,9 +116,14 @@ class LoadWindow:
         return area / (now - opens) if now > opens else float(level)
 
     def rate(self, now: float) -> float:
-        """Answers a second over the window."""
+        """Answers a second over the window.
+
+        A router without calls is silent, so what follows a sample was answered within an interval before the next one,
+        however long ago the sample was.
+        """
+        earliest = now - self.look_back_s - self.interval_s
         return sum(
-            (series[-1].answered - series[0].answered) / (now - series[0].at)
+            (series[-1].answered - series[0].answered) / (now - max(series[0].at, earliest))
             for series in self._series.values()
             if now > series[0].at
         )

@@ -20,13 +20,15 @@ def autoscaled(world: World, event: e.Autoscaled, now: float) -> set[str]:
     if deployment is None or target is None or deployment.row.scaling is None:
         return set()
     row, before = deployment.row, target.num_replicas
-    if before == event.num_replicas:
+    # A deploy with other bounds may have come between the decision and now.
+    count = event.num_replicas if target.rules is None else target.rules.clip(event.num_replicas)
+    if before == count:
         return set()
-    scaling = decided(deployment.row.scaling, event.num_replicas, before, event.reason, event.at)
-    rollout = after_scaling(row.rollout, before, event.num_replicas)
+    scaling = decided(deployment.row.scaling, count, before, event.reason, event.at)
+    rollout = after_scaling(row.rollout, before, count)
     stable = row.stable
     if rollout.halted and stable is not None:
-        stable = with_count(stable, event.num_replicas)  # it is what serves
-    deployment.target = with_count(target, event.num_replicas)
+        stable = with_count(stable, count)  # it is what serves
+    deployment.target = with_count(target, count)
     world.put_deployment(msgspec.structs.replace(row, rollout=rollout, scaling=scaling, stable=stable))
     return {event.key}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Callable
+from typing import Any
 
+from eagleray.base.errors import EaglerayError
 from eagleray.base.threads import run_in_new_thread
 from eagleray.replica.call import Floor
 from eagleray.replica.errors import trimmed_text
@@ -12,19 +15,38 @@ from eagleray.replica.user_loop import UserLoop
 from eagleray.wire.scaling import LoadStats
 
 
-async def load_stats(user_loop: UserLoop, floor: Floor | None) -> LoadStats:
+class StatsHook:
     """Asks the hook on the user's loop, a sync one on a thread; none at all has nothing to say."""
-    hook = getattr(floor.user.instance if floor is not None else None, "record_autoscaling_stats", None)
-    if not callable(hook):
-        return LoadStats()
 
-    async def ask() -> LoadStats:
+    def __init__(self) -> None:
+        self._is_asked = False
+
+    async def ask(self, user_loop: UserLoop, floor: Floor | None) -> LoadStats:
+        """What it says now, or its traceback."""
+        hook = getattr(floor.user.instance if floor is not None else None, "record_autoscaling_stats", None)
+        if not callable(hook):
+            return LoadStats()
+        return await user_loop.run(self._call(hook))
+
+    async def _call(self, hook: Callable[[], Any]) -> LoadStats:
         try:
-            found = await hook() if inspect.iscoroutinefunction(hook) else await run_in_new_thread(hook)
+            found = await hook() if inspect.iscoroutinefunction(hook) else await self._on_thread(hook)
             return LoadStats(values={str(name): float(value) for name, value in found.items()})
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # user code may raise anything
             return LoadStats(error=trimmed_text(error))
 
-    return await user_loop.run(ask())
+    async def _on_thread(self, hook: Callable[[], Any]) -> Any:
+        """A thread cannot be ended: while one hangs, no other is begun."""
+        if self._is_asked:
+            raise EaglerayError("`record_autoscaling_stats` has not returned since it was called before.")
+        self._is_asked = True
+
+        def call() -> Any:
+            try:
+                return hook()
+            finally:
+                self._is_asked = False
+
+        return await run_in_new_thread(call)

@@ -40,7 +40,7 @@ from eagleray.replica.recycling import Recycling
 from eagleray.replica.report import Reporter
 from eagleray.replica.reservation import HELD_S, expire_reserved
 from eagleray.replica.slots import Slots
-from eagleray.replica.stats import load_stats
+from eagleray.replica.stats import StatsHook
 from eagleray.replica.threads import Threads
 from eagleray.replica.user_loop import UserLoop
 from eagleray.replica.websocket_call import WebSocketCall
@@ -97,13 +97,14 @@ class Worker:
             _expire=self._recycling.expire,
         )
         self._tasks = Tasks("replica")
+        stats = StatsHook()
         self._control = ControlMethods(
             {
                 "ready": self._ready,
                 "reconfigure": self._reconfigure,
                 "check_health": self._check_health,
                 "drain": self._drain,
-                "autoscaling_stats": lambda _body, _call: load_stats(self._user_loop, self._floor),
+                "autoscaling_stats": lambda _body, _call: stats.ask(self._user_loop, self._floor),
             },
             name="replica control",
         )

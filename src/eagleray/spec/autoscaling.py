@@ -7,6 +7,7 @@ only the process that runs policies reads.
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from enum import StrEnum
 from typing import Any, Self
@@ -87,7 +88,10 @@ class AutoscalingPolicy(SpecModel):
     def _check_latency(self) -> Self:
         if built_in_policy(self.policy_function) == "latency":
             target = self.policy_kwargs.get("p95_ms")
-            if set(self.policy_kwargs) != {"p95_ms"} or not isinstance(target, int | float) or target <= 0:
+            is_time = (
+                isinstance(target, int | float) and not isinstance(target, bool) and 0 < target < math.inf
+            )
+            if set(self.policy_kwargs) != {"p95_ms"} or not is_time:
                 raise ValueError("LatencyTargetPolicy takes policy_kwargs={'p95_ms': milliseconds above 0}")
         return self
 

@@ -55,11 +55,11 @@ def count(name: str = "default") -> int:
     return serve.status().applications[name].deployments["Model"].replica_states.get("RUNNING", 0)
 
 
-def detail(name: str = "default") -> dict[str, Any]:
+def detail(name: str = "default", deployment: str = "Model") -> dict[str, Any]:
     here = instance.running()
     assert here is not None
     reply = here.runtime.request("details", Empty(), JsonReply).result(timeout=30)
-    found = json.loads(reply.body)["applications"][name]["deployments"]["Model"]["autoscaling_detail"]
+    found = json.loads(reply.body)["applications"][name]["deployments"][deployment]["autoscaling_detail"]
     assert isinstance(found, dict)
     return found
 
@@ -137,6 +137,29 @@ def test_policy_that_hangs_is_ended_and_harms_nobody() -> None:
     wait_until(lambda: detail("stuck")["errors"], "its time-out")
     assert count("stuck") == 1
     assert serve.status().applications["stuck"].status == "RUNNING"
+
+
+@serve.deployment
+class Front:
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    async def __call__(self) -> str:
+        return "front"
+
+
+def test_policy_that_hangs_does_not_keep_those_of_its_application_from_being_asked() -> None:
+    model = Model.options(
+        autoscaling_config=AutoscalingConfig(**FAST, policy=AutoscalingPolicy(policy_function=Doubled))
+    )
+    front = Front.options(
+        name="AFront",
+        autoscaling_config=AutoscalingConfig(**FAST, policy=AutoscalingPolicy(policy_function=hangs)),
+    )
+    serve.run(front.bind(model.bind()), route_prefix=None)
+    wait_until(lambda: count() == 2, "two replicas of the other one")
+    wait_until(lambda: detail("default", "AFront")["errors"], "its time-out")
+    assert not detail()["errors"]
 
 
 def test_what_a_policy_asks_for_is_held_within_the_bounds() -> None:

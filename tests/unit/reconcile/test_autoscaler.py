@@ -12,7 +12,7 @@ from tests.decided import Decided
 
 from eagleray.reconcile import events as e
 from eagleray.reconcile.autoscaler import Autoscaler
-from eagleray.reconcile.load import Sample
+from eagleray.reconcile.load import LoadWindow, Sample
 from eagleray.reconcile.scaling import ScalingRules, counted, rules_of, with_policy
 from eagleray.reconcile.target import Target
 from eagleray.reconcile.world import DeploymentRow
@@ -201,6 +201,16 @@ def test_count_of_load_is_no_deploy() -> None:
     assert len(decided.listed(KEY)) == 1
 
 
+def test_count_that_was_chosen_before_the_bounds_changed_is_held_within_the_new_ones() -> None:
+    decided = Decided()
+    decided.deploy(model={"autoscaling_config": AUTO})
+    decided.settle()
+    decided.deploy(model={"autoscaling_config": {**AUTO, "max_replicas": 2}})
+    scale(decided, 8)
+    decided.settle()
+    assert len(decided.listed(KEY)) == 2
+
+
 def test_count_survives_a_redeploy_and_a_restart() -> None:
     decided = Decided()
     decided.deploy(model={"autoscaling_config": AUTO})
@@ -288,3 +298,35 @@ def test_policy_of_the_application_replaces_those_of_its_deployments() -> None:
     assert (found.policy_kind, found.policy, found.policy_kwargs) == ("app", "module:policy", '{"a": 1}')
     fixed = Target(key=KEY, version="v", num_replicas=3)
     assert with_policy(fixed, "module:policy", "{}") is fixed
+
+
+@pytest.mark.parametrize("given", [{"target_ongoing": 1e-320}, {"up_factor": 1e308}, {"down_factor": 1e308}])
+def test_wish_beyond_all_numbers_is_held_within_the_bounds(given: dict[str, float]) -> None:
+    life = Life(low=1, look_back_s=0.5, **given)
+    assert life.hold(100, 3)[-1] == 10
+    assert life.hold(0, 3)[-1] == 1
+
+
+def test_policy_that_has_failed_leaves_nothing_due() -> None:
+    scaler = Autoscaler(rules(low=1, up_delay_s=30.0, policy_kind="", policy="m:f"))
+    scaler.decide(100.0, 1, 1, bounds=(1, 10), wanted=5.0)
+    assert scaler.next_at(100.0, 1) == 130.0
+    assert scaler.decide(130.0, 1, 1, bounds=(1, 10), wanted=None) is None
+    assert scaler.next_at(130.0, 1) is None, "it would be looked at again and again"
+
+
+def test_rate_is_that_of_the_window_also_after_a_silence() -> None:
+    window = LoadWindow(10.0, 2.0)
+    window.add("proxy", Sample(0.0, 0, 0, 100))
+    for step in range(1, 6):
+        window.add("proxy", Sample(1000.0 + 2 * step, 0, 1, 100 + 20 * step))
+        window.prune(1000.0 + 2 * step)
+    assert 100 / 12 <= window.rate(1010.0) <= 10.0
+
+
+@pytest.mark.parametrize("p95_ms", [float("nan"), float("inf"), True, 0, "1"])
+def test_latency_target_is_a_number_of_milliseconds(p95_ms: object) -> None:
+    with pytest.raises(ValueError, match="milliseconds above 0"):
+        AutoscalingConfig(
+            policy={"policy_function": "LatencyTargetPolicy", "policy_kwargs": {"p95_ms": p95_ms}}
+        )
