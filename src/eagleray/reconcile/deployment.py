@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from eagleray.reconcile import commands as c
 from eagleray.reconcile import events as e
+from eagleray.reconcile.callers import has_callers, is_wanted_by_others
 from eagleray.reconcile.commands import Plan
 from eagleray.reconcile.instance import COUNTED, GOING, LISTED, Instance, InstanceRow, InstanceState, Trigger
 from eagleray.reconcile.leaving import may_leave
@@ -41,12 +42,14 @@ def reconcile_deployment(world: World, key: str, now: float) -> Plan:
     if deployment is None:
         _retire(plan, instances)
     elif deployment.target is None:
-        if not instances:
+        if is_wanted_by_others(world, key):
+            _hold(plan, world, deployment, instances, now)
+        elif not instances:
             plan.events.append(e.DeploymentGone(key))
-        elif not _has_callers(world, key):
+        elif not has_callers(world, key) or _is_in_the_way(world, key):
             _retire(plan, instances)
     elif world.is_draining:
-        if may_leave(world, key) and not _has_callers(world, key):
+        if may_leave(world, key) and not has_callers(world, key):
             _retire(plan, instances)
     else:
         _converge(plan, world, deployment, deployment.target, instances, now)
@@ -121,25 +124,11 @@ def _retire(plan: Plan, instances: list[Instance], reason: str = "") -> None:
     plan.events += [e.Happened(one.row.ref, one.way_out, reason) for one in instances if one.state in COUNTED]
 
 
-def _has_callers(world: World, key: str) -> bool:
-    """Whether replicas that go too hold handles of this deployment, unless it calls theirs in turn."""
-    callees = _reach(world, key)
-    return any(
-        key in instance.row.children
-        for other, deployment in world.deployments.items()
-        if (deployment.target is None or world.is_draining) and other not in callees
-        for instance in world.instances_of(other)
+def _is_in_the_way(world: World, key: str) -> bool:
+    """Whether it holds what another deployment waits for: then its callers cannot be waited for, who may wait too."""
+    return any(not one.row.allocation.is_empty for one in world.instances_of(key)) and any(
+        shortage_of(world, other) for other in world.deployments.values()
     )
-
-
-def _reach(world: World, key: str) -> set[str]:
-    """The deployment and all that it calls, directly or not."""
-    seen, todo = {key}, [key]
-    while todo:
-        called = {child for instance in world.instances_of(todo.pop()) for child in instance.row.children}
-        todo += called - seen
-        seen |= called
-    return seen
 
 
 # ---- the deployment -------------------------------------------------------------------------------------------------

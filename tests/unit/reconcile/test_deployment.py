@@ -431,3 +431,66 @@ def test_adopted_replica_that_may_have_been_listed_is_drained_and_not_killed() -
     decided.settle()
     assert start.ref not in decided.alive
     assert decided.states() == {"RUNNING": 1}
+
+
+DROPPING = {"model": {"version": "v2"}}
+"""The version after CALLING: it does without `helper`."""
+CALLING = {"model": {"children": ["helper"]}, "helper": {}}
+HELPER = "default#helper"
+
+
+def test_dropped_deployment_stays_until_its_callers_have_gone() -> None:
+    decided = Decided()
+    decided.deploy(**CALLING)
+    decided.settle()
+    (old,) = decided.listed()
+    decided.deploy(**DROPPING)
+    assert decided.listed(HELPER)
+    decided.holds_leaving = True
+    decided.settle()
+    assert old not in decided.listed()
+    assert decided.listed(HELPER), "the old caller may still have requests"
+    decided.holds_leaving = False
+    decided.settle()
+    assert HELPER not in decided.world.deployments
+    assert decided.app().status == "RUNNING"
+
+
+def test_dropped_deployment_is_kept_up_for_the_version_that_was_rolled_back_to() -> None:
+    for auto_rollback in (True, False):
+        decided = Decided()
+        decided.deploy(**CALLING)
+        decided.settle()
+        good = {one.row.version for one in decided.world.instances.values()}
+        decided.outcome = lambda row, good=good: UP if row.version in good else RAISES
+        decided.deploy(model={"version": "v2", "auto_rollback": auto_rollback})
+        decided.settle()
+        decided.advance(600.0)
+        assert decided.app().status == "DEPLOY_FAILED"
+        (helper,) = decided.listed(HELPER)
+        decided.die(helper)
+        decided.advance(60.0)
+        assert decided.listed(HELPER)
+        decided.restart()
+        decided.settle()
+        decided.advance(60.0)
+        (helper,) = decided.listed(HELPER)
+        decided.deploy(**CALLING)
+        decided.settle()
+        assert decided.listed(HELPER) == [helper]
+        assert decided.app().status == "RUNNING"
+        decided.apply(e.DeleteRequested(("default",)))
+        decided.settle()
+        assert not decided.alive
+
+
+def test_dropped_deployment_makes_room_for_what_needs_its_resources() -> None:
+    decided = Decided(Supply(num_cpus=2, memory=1 << 30, gpu_ids=("0",)))
+    gpu = {"ray_actor_options": {"num_gpus": 1}}
+    decided.deploy(model={"children": ["helper"]}, helper=gpu)
+    decided.settle()
+    decided.deploy(model={"version": "v2", **gpu})
+    decided.settle()
+    assert decided.states() == {"RUNNING": 1}
+    assert decided.app().status == "RUNNING"
+    assert HELPER not in decided.world.deployments
