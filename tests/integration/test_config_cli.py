@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import yaml
@@ -116,6 +117,10 @@ def test_mistakes_come_at_once_and_change_nothing(home: Path) -> None:
             "applications[0].deployments[0].num_replicas: must be greater than or equal to 1, got 0",
         ]
         assert "is no YAML" in user.error("deploy", user.write("no.yaml", "a: [b"))
+        assert "is no YAML" in user.error("deploy", user.write("no.yaml", "a: 2026-02-31"))
+        infinite = user.write("inf.yaml", "applications: [{import_path: 'a:b', args: {a: .inf}}]")
+        assert "inf.yaml holds what JSON cannot" in user.error("deploy", infinite)
+        assert "--runtime-env-json is no YAML" in user.error("deploy", "hello:app", "--runtime-env-json", "[")
         assert "cannot be specified for a config file" in user.error("deploy", wrong, "a=b")
         assert "must be of the form" in user.error("deploy", "hello:app", "ab")
         assert answer(user, "/")[:2] == ["hello", "code"]
@@ -129,6 +134,18 @@ def test_mistakes_come_at_once_and_change_nothing(home: Path) -> None:
         ), told
         assert "Traceback" in user.status("bad")["deployments"]["Raises"]["message"]
         assert user.status("default")["status"] == "RUNNING", "merged: it is left alone"
+
+
+def test_values_that_python_takes_for_equal_are_not(home: Path) -> None:
+    with shell(home) as user:
+        user.write("hello.py", HELLO)
+        user.start()
+        for value in (1, True, 1.0):
+            options = {"name": "Hello", "user_config": {"who": value}}
+            data = {"applications": [{"import_path": "hello:app", "deployments": [options]}]}
+            file = user.write("tabs.json", json.dumps(data, indent="\t"))
+            user("deploy", file, "--wait")
+            assert answer(user, "/")[:2] == ["hello", str(value)]
 
 
 def test_applications_come_back_after_a_power_cut(home: Path) -> None:

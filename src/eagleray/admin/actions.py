@@ -21,6 +21,7 @@ from eagleray.admin.routes import Action, Match, openapi
 from eagleray.admin.tokens import Role
 from eagleray.base.errors import ConfigError, EaglerayError, NotFoundError, PreconditionError
 from eagleray.http.response import TEXT
+from eagleray.spec.base import MAX_REPLICAS
 from eagleray.wire.messages import Headers
 
 logger = logging.getLogger("eagleray.admin")
@@ -126,7 +127,7 @@ class Actions:
 
     async def _put_config(self, call: Call) -> Answer:
         config = await parse_object(call.body, is_yaml=call.is_yaml)
-        merge = _last(call.query, "merge").lower() in ("true", "1")
+        merge = _flag(call.query, "merge")
         warnings = await self._operations.apply(config, merge)
         return Answer(headers=_warnings(warnings), what=f"config of {_names(config)}, merge={merge}")
 
@@ -152,8 +153,10 @@ class Actions:
         app, deployment = call.match.variables["app"], call.match.variables["deployment"]
         try:
             number = (await parse_object(call.body, is_yaml=False)).get("target_num_replicas")
-            if type(number) is not int or number < 0:
-                raise ConfigError(f"target_num_replicas must be a whole number >= 0, got {number!r}")
+            if type(number) is not int or not 0 <= number <= MAX_REPLICAS:
+                raise ConfigError(
+                    f"target_num_replicas must be a whole number from 0 to {MAX_REPLICAS}, got {number!r}"
+                )
         except ConfigError as error:
             raise ConfigError(f"Invalid request body: {error}") from None
         await self._operations.scale(app, deployment, number)
@@ -174,6 +177,14 @@ def _json(value: Any) -> Answer:
 
 def _last(query: str, name: str) -> str:
     return parse_qs(query).get(name, [""])[-1]
+
+
+def _flag(query: str, name: str) -> bool:
+    """ConfigError for what is neither yes nor no: whoever wrote it must not be guessed to have meant the opposite."""
+    text = parse_qs(query, keep_blank_values=True).get(name, ["false"])[-1].lower()
+    if text not in ("true", "1", "false", "0"):
+        raise ConfigError(f"?{name}= must be 'true' or 'false', got '{text}'.")
+    return text in ("true", "1")
 
 
 def _names(config: dict[str, Any]) -> str:

@@ -61,6 +61,11 @@ def _parse_yaml(body: bytes) -> Any:
         _count(value, _MAX_YAML_NODES)
         # What JSON cannot say, such as dates and keys that are numbers, becomes text.
         return msgspec.json.decode(msgspec.json.encode(value))
+    except yaml.MarkedYAMLError as error:
+        # Not its whole text, which quotes lines of the body: the answer goes to the audit log, too.
+        mark = error.problem_mark or error.context_mark
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"The body is not valid YAML{where}: {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError, ValueError, TypeError, UnicodeError) as error:
         raise ConfigError(f"The body is not valid YAML: {error}") from None
 

@@ -90,8 +90,8 @@ async def _deploy(address: str, data: Any, source: str, merge: bool, wait: bool)
 async def apply(client: Control, data: Any, source: str, merge: bool = False) -> None:
     """Returns when the config is taken; ClickException with all that is wrong with it."""
     try:
-        body = json.dumps(data).encode()
-    except (TypeError, ValueError) as error:
+        body = json.dumps(data, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise click.ClickException(f"{source} holds what JSON cannot: {error}.") from None
     request = ApplyConfig(config=body, merge=merge, sys_path=[os.getcwd()], source=source)
     accepted = await client.request("apply_config", request, Accepted, timeout_s=None)

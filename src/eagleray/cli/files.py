@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -26,22 +28,34 @@ def parse_arguments(pairs: tuple[str, ...]) -> dict[str, str]:
 def read_file(path: str) -> Any:
     """What a YAML or JSON file holds; relative paths of environments are taken from where the file is."""
     try:
-        data = yaml.safe_load(Path(path).read_text())
-    except yaml.YAMLError as error:
-        raise click.ClickException(f"{path} is no YAML: {error}") from None
+        data = _parse(Path(path).read_text(), path)
     except (OSError, UnicodeDecodeError) as error:
         raise click.ClickException(f"{path} cannot be read: {error}") from None
     applications = data.get("applications") if isinstance(data, dict) else None
     for application in applications if isinstance(applications, list) else []:
         if isinstance(application, dict):
-            _settle(application.get("runtime_env"), path)
+            base = Path(path).resolve().parent
+            _settle(application.get("runtime_env"), base)
+            deployments = application.get("deployments")
+            for one in deployments if isinstance(deployments, list) else []:
+                options = one.get("ray_actor_options") if isinstance(one, dict) else None
+                _settle(options.get("runtime_env") if isinstance(options, dict) else None, base)
     return data
 
 
-def _settle(environment: Any, path: str) -> None:
+def _parse(text: str, source: str) -> Any:
+    """JSON first: YAML takes it too, unless it is indented with tabs."""
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(text)
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that there never was
+        raise click.ClickException(f"{source} is no YAML, nor JSON: {error}") from None
+
+
+def _settle(environment: Any, base: Path) -> None:
     if not isinstance(environment, dict):
         return
-    base = Path(path).resolve().parent
 
     def settle(one: Any) -> Any:
         return os.path.abspath(base / one) if isinstance(one, str) and one and "://" not in one else one
@@ -62,9 +76,12 @@ def read_environment(file: str | None, text: str | None, working_dir: str | None
     """`--runtime-env`, `--runtime-env-json` and `--working-dir` as one."""
     if file is not None and text is not None:
         raise click.UsageError("Give --runtime-env or --runtime-env-json, not both.")
-    environment = read_file(file) if file is not None else yaml.safe_load(text) if text is not None else {}
+    environment = {} if text is None else _parse(text, "--runtime-env-json")
+    if file is not None:
+        environment = read_file(file)
     if not isinstance(environment, dict):
         raise click.UsageError("A runtime environment is a mapping, such as {env_vars: {A: b}}.")
+    _settle(environment, Path(file).resolve().parent if file is not None else Path.cwd())
     if working_dir is not None:
         environment["working_dir"] = working_dir if "://" in working_dir else os.path.abspath(working_dir)
     return environment

@@ -6,7 +6,6 @@ Whoever puts the same config again changes nothing and costs nothing. Whatever i
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -22,7 +21,7 @@ from eagleray.reconcile import events as e
 from eagleray.reconcile.applications import ApplicationRow
 from eagleray.reconcile.world import World
 from eagleray.spec.application import ApplicationSpec
-from eagleray.spec.config import Config, HTTPOptionsSchema, gRPCOptionsSchema, read_config
+from eagleray.spec.config import Config, HTTPOptionsSchema, check_depth, gRPCOptionsSchema, read_config
 from eagleray.spec.environment import is_archive
 from eagleray.wire.control import NodeConfig
 
@@ -36,7 +35,7 @@ class Declarations:
     def __init__(self, controller: Controller, config: NodeConfig, details: Details) -> None:
         self._controller = controller
         self._details = details
-        self._last: tuple[tuple[Mapping[str, Any], str], Config] | None = None
+        self._last: tuple[tuple[str, str], Config] | None = None
         self._config = config
         self._directory = os.getcwd()
         """Applications without a `working_dir` are imported from where the instance was started."""
@@ -103,8 +102,10 @@ class Declarations:
 
     def _read(self, data: Mapping[str, Any], source: str) -> Config:
         """As `read_config`; what was read last is not read again, for tools put the same file every few seconds."""
-        if self._last is None or self._last[0] != (data, source):
-            self._last = (copy.deepcopy(data), source), read_config(data, source)
+        check_depth(data, source)
+        text = _text(data)  # for Python true is 1, and 1 is 1.0
+        if self._last is None or self._last[0] != (text, source):
+            self._last = (text, source), read_config(json.loads(text), source)
         return self._last[1]
 
     # ---- checks -----------------------------------------------------------------------------------------------
@@ -175,7 +176,11 @@ def _declare(
     is_known = row is not None and not row.deleting and row.config and row.code_digest == digest
     # What was given up is tried anew, from its code on: whoever deploys it again has mended something.
     if row is not None and is_known and (row.build is not None or not _was_given_up(world, name)):
-        if json.loads(row.config) == written and not is_new and (row.build is not None or row.code_spec):
+        if (
+            _text(json.loads(row.config)) == _text(written)
+            and not is_new
+            and (row.build is not None or row.code_spec)
+        ):
             return []
         if row.build is not None:
             return [e.Declared(name, text, wall_time_s())]

@@ -128,7 +128,7 @@ class Service:
                 warnings = await self._declarations.apply(
                     data, message.merge, source=message.source, sys_path=message.sys_path
                 )
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             return Accepted(error=f"{message.source} is no JSON: {error}")
         except EaglerayError as error:
             return Accepted(error=str(error))

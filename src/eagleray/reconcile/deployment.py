@@ -235,16 +235,15 @@ def _start(
         plan.wake(at)
         return
     held = world.allocations()
-    ranks = {one.row.rank for one in current}
+    taken = {one.row.rank for one in current}
+    ranks = (number for number in range(target.num_replicas) if number not in taken)
     for offset in range(missing):
         found = place(world.supply, held, target.demand)
         if isinstance(found, Shortage):
             _make_room(plan, world, target, old)
             return
-        rank = next(number for number in range(target.num_replicas) if number not in ranks)
-        ranks.add(rank)
         held.append(found)
-        plan.events.append(e.Planned(_new_row(world, target, found, rank, offset)))
+        plan.events.append(e.Planned(_new_row(world, target, found, next(ranks), offset)))
 
 
 def _new_row(world: World, target: Target, allocation: Allocation, rank: int, offset: int) -> InstanceRow:

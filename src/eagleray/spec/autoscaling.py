@@ -6,15 +6,15 @@ only the process that runs policies reads.
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from eagleray.spec.base import SpecModel
+from eagleray.spec.base import MAX_REPLICAS, SpecModel, plain_json
 from eagleray.spec.router import BY_VALUE
 
 DEFAULT_POLICY = "eagleray.serve.autoscaling_policy:default_autoscaling_policy"
@@ -78,10 +78,7 @@ class AutoscalingPolicy(SpecModel):
     @field_validator("policy_kwargs")
     @classmethod
     def _check_kwargs(cls, value: dict[str, Any]) -> dict[str, Any]:
-        try:
-            plain: dict[str, Any] = json.loads(json.dumps(value))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"policy_kwargs must be JSON-serialisable: {error}") from None
+        plain: dict[str, Any] = plain_json(value, "policy_kwargs")
         return plain
 
     @model_validator(mode="after")
@@ -105,7 +102,7 @@ class AutoscalingConfig(SpecModel):
 
     min_replicas: int = Field(default=1, ge=0)
     initial_replicas: int | None = Field(default=None, ge=0)
-    max_replicas: int = Field(default=1, ge=1)
+    max_replicas: int = Field(default=1, ge=1, le=MAX_REPLICAS)
     target_ongoing_requests: float = Field(default=2.0, gt=0, allow_inf_nan=False)
     metrics_interval_s: float = Field(default=_DEFAULT_INTERVAL_S, gt=0, allow_inf_nan=False)
     look_back_period_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)
@@ -180,12 +177,14 @@ class AutoscalingConfig(SpecModel):
         return callable(getattr(self, "calculate_target_replicas", None))
 
 
-def over_default(given: object) -> AutoscalingConfig:
-    """The configuration of `num_replicas="auto"`: the defaults of "auto" under the fields that were given."""
+def over_default(given: object) -> AutoscalingConfig | dict[str, Any]:
+    """What `num_replicas="auto"` means, yet to be checked: the defaults of "auto" under what was given."""
     if given is None:
         return AutoscalingConfig.default()
-    config = given if isinstance(given, AutoscalingConfig) else AutoscalingConfig.model_validate(given)
     fields = {"min_replicas": 1, "max_replicas": 100, "target_ongoing_requests": 2.0}
+    if isinstance(given, Mapping):
+        return {**fields, **given}
+    config = given if isinstance(given, AutoscalingConfig) else AutoscalingConfig.model_validate(given)
     missing = {name: value for name, value in fields.items() if name not in config.model_fields_set}
     if not missing:
         return config

@@ -6,10 +6,18 @@ generated settings table prints it. Nothing else about a field lives outside its
 
 from __future__ import annotations
 
+import json
 from enum import IntEnum
 from typing import Any
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
+
+MAX_AMOUNT = 10**14
+"""Of any number that an option takes: a bigger one would not travel, and nothing is ever that many."""
+
+MAX_REPLICAS = 10_000
+"""Of one deployment. Each is a process: no machine holds more, and planning a billion would hold up all else."""
 
 
 class Effect(IntEnum):
@@ -39,6 +47,8 @@ class SpecModel(BaseModel):
 
 def option(default: Any, effect: Effect, *, unit: str = "", **bounds: Any) -> Any:
     """A field of a deployment: pydantic's bounds plus `effect` and `unit` (printed in docs, compared on change)."""
+    if "ge" in bounds or "gt" in bounds:
+        bounds = {"le": MAX_AMOUNT, **bounds}
     return Field(default, json_schema_extra={"effect": effect.name.lower(), "unit": unit}, **bounds)
 
 
@@ -48,3 +58,13 @@ def effect_of(model: type[BaseModel], field: str) -> Effect:
     if isinstance(extra, dict) and "effect" in extra:
         return Effect[str(extra["effect"]).upper()]
     return Effect.RESTART
+
+
+def plain_json(value: Any, name: str) -> Any:
+    """`value` as JSON has it; ValueError, that begins with `name`, for what cannot be said or sent so."""
+    try:
+        plain = json.loads(json.dumps(value))
+        msgspec.msgpack.encode(plain)  # it travels so, too, which leaves out integers over 64 bits
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{name} must be JSON-serialisable: {error}") from None
+    return plain

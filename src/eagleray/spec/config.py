@@ -32,6 +32,9 @@ from eagleray.spec.router import RequestRouterConfig
 
 _LENIENT = ConfigDict(extra="ignore")
 
+_MAX_DEPTH = 100
+"""Levels of mappings and lists in a file."""
+
 NOT_OVERRIDABLE = frozenset(("max_constructor_retry_count",))
 """Options of the decorator that a config file cannot set, as in Ray Serve."""
 
@@ -184,6 +187,23 @@ def read_config(data: Any, source: str = "the config") -> Config:
     if schema.tracing_config is not None:
         warnings.append("tracing_config: nothing is traced yet, so it has no effect")
     return Config(schema, plain, [*warnings, *_doubts(schema)])
+
+
+def check_depth(data: Any, source: str = "the config") -> None:
+    """ConfigError for what is nested so deeply that whoever reads it later might run out of stack."""
+    level = [data]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            item
+            for one in level
+            for item in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return
+    raise ConfigError(
+        f"{source} is nested more than {_MAX_DEPTH} levels deep: pass deep values as text, or in a file."
+    )
 
 
 def check_import_path(path: str) -> str:
@@ -343,6 +363,7 @@ __all__ = [
     "ServeApplicationSchema",
     "ServeDeploySchema",
     "TracingConfig",
+    "check_depth",
     "check_import_path",
     "gRPCOptionsSchema",
     "nearest",

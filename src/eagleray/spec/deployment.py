@@ -6,19 +6,17 @@ with its name, never ignored.
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
-import msgspec
 from pydantic import Field, StrictBool, StrictInt, field_validator, model_validator
 
 from eagleray.spec.autoscaling import AutoscalingConfig, over_default
-from eagleray.spec.base import Effect, SpecModel, option
+from eagleray.spec.base import MAX_AMOUNT, MAX_REPLICAS, Effect, SpecModel, option, plain_json
 from eagleray.spec.environment import RuntimeEnv
 from eagleray.spec.options import BackpressureConfig, LoggingConfig
 from eagleray.spec.router import RequestRouterConfig
 
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=MAX_AMOUNT, allow_inf_nan=False)]
 
 UNSUPPORTED_OPTIONS = (
     "gang_scheduling_config",
@@ -47,7 +45,9 @@ class ReplicaResources(SpecModel):
 
     num_cpus: Amount = Field(default=1.0, json_schema_extra={"unit": "cores"})
     num_gpus: Amount = Field(default=0.0, json_schema_extra={"unit": "GPUs"})
-    memory: Amount = Field(default=0.0, json_schema_extra={"unit": "bytes"})
+    memory: float = Field(
+        default=0.0, ge=0, le=2**62, allow_inf_nan=False, json_schema_extra={"unit": "bytes"}
+    )
     resources: dict[str, Amount] = Field(default_factory=dict)
     accelerator_type: str | None = None
     runtime_env: RuntimeEnv | None = None
@@ -87,7 +87,7 @@ class DeploymentSpec(SpecModel):
     """A deployment as its user declared it. `model_fields_set` holds the options that were given."""
 
     name: str = option(..., Effect.RESTART, min_length=1)
-    num_replicas: StrictInt = option(1, Effect.SCALE, unit="replicas", ge=1)
+    num_replicas: StrictInt = option(1, Effect.SCALE, unit="replicas", ge=1, le=MAX_REPLICAS)
     autoscaling_config: AutoscalingConfig | None = option(None, Effect.SCALE)
     max_ongoing_requests: StrictInt = option(5, Effect.RECONFIGURE, unit="requests", ge=1)
     max_queued_requests: StrictInt = option(-1, Effect.NONE, unit="requests", ge=-1)
@@ -146,12 +146,7 @@ class DeploymentSpec(SpecModel):
     @field_validator("user_config")
     @classmethod
     def _check_user_config(cls, value: Any) -> Any:
-        try:
-            plain = json.loads(json.dumps(value))
-            msgspec.msgpack.encode(plain)  # it travels so, too, which leaves out integers over 64 bits
-            return plain
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"user_config must be JSON-serialisable: {error}") from None
+        return plain_json(value, "user_config")
 
     @property
     def given(self) -> frozenset[str]:

@@ -95,6 +95,16 @@ class RuntimeEnv(SpecModel):
             raise ValueError("runtime_env has both 'pip' and 'uv': keep one of them")
         return value
 
+    @field_validator("env_vars")
+    @classmethod
+    def _check_variables(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not name or "=" in name or "\0" in name:
+                raise ValueError(f"{name!r} cannot be the name of an environment variable")
+            if "\0" in text:
+                raise ValueError(f"the value of {name!r} has a NUL character, which no variable can have")
+        return value
+
     @field_validator("working_dir")
     @classmethod
     def _check_directory(cls, value: str | None) -> str | None:

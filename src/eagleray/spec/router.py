@@ -6,12 +6,11 @@ reads.
 
 from __future__ import annotations
 
-import json
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from eagleray.spec.base import SpecModel
+from eagleray.spec.base import SpecModel, plain_json
 
 POWER_OF_TWO_ROUTER = "eagleray.serve.request_router:PowerOfTwoChoicesRequestRouter"
 BUILT_IN_ROUTERS = {
@@ -21,6 +20,8 @@ BUILT_IN_ROUTERS = {
     "LocalityAwareRouter": "locality_aware",
 }
 """Names of router classes that are policies of ours, wherever Ray Serve or we define them."""
+_MAX_NODES = 10_000
+"""Of a consistent hash for each replica: every router computes them all whenever replicas change."""
 BY_VALUE = "by-value:"
 """Begins the text of a router class that cannot be imported; its pickle as base64 follows."""
 
@@ -59,10 +60,7 @@ class RequestRouterConfig(SpecModel):
     @field_validator("request_router_kwargs")
     @classmethod
     def _check_kwargs(cls, value: dict[str, Any]) -> dict[str, Any]:
-        try:
-            plain: dict[str, Any] = json.loads(json.dumps(value))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"request_router_kwargs must be JSON-serialisable: {error}") from None
+        plain: dict[str, Any] = plain_json(value, "request_router_kwargs")
         return plain
 
     @model_validator(mode="after")
@@ -73,8 +71,10 @@ class RequestRouterConfig(SpecModel):
             if name not in names:
                 raise ValueError(f"request_router_kwargs: {name!r} is unknown to this router")
             least = 1 if name == "num_virtual_nodes" else 0
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"request_router_kwargs: {name} must be an integer of at least {least}")
+            if not isinstance(value, int) or not least <= value <= _MAX_NODES:
+                raise ValueError(
+                    f"request_router_kwargs: {name} must be an integer from {least} to {_MAX_NODES}"
+                )
         return self
 
 

@@ -61,12 +61,12 @@ def test_put_takes_json_and_yaml_and_answers_nothing(tmp_path: Path) -> None:
         assert (await server.ask("PUT", f"{ALL}?merge=true", WRITE, json.dumps(config))).status == 200
         for kind in ("application/yaml", "application/x-yaml; charset=utf-8"):
             assert (await server.ask("PUT", ALL, {**ADMIN, "content-type": kind}, yaml)).status == 200
-        assert server.operations.calls == [
-            ("apply", config, False),
-            ("apply", config, True),
-            ("apply", config, False),
-            ("apply", config, False),
-        ]
+        calls = [("apply", config, merge) for merge in (False, True, False, False)]
+        assert server.operations.calls == calls
+        for query in ("merge=yes", "merge=", "merge"):
+            answer = await server.ask("PUT", f"{ALL}?{query}", WRITE, json.dumps(config))
+            assert answer.status == 400 and "must be 'true' or 'false'" in answer.text
+        assert server.operations.calls == calls, "nobody's applications were deleted"
 
     run(tmp_path, body, warnings=["a é\nb"])
 
@@ -96,6 +96,18 @@ def test_a_bad_yaml_body_is_the_callers(text: str, status: int, tmp_path: Path) 
     async def body(server: Serving) -> None:
         answer = await server.ask("PUT", ALL, {**ADMIN, "content-type": "application/yaml"}, text)
         assert answer.status == status, answer.text[:500]
+
+    run(tmp_path, body)
+
+
+def test_the_audit_log_repeats_nothing_of_a_yaml_body(tmp_path: Path) -> None:
+    text = "applications:\n- {runtime_env: {env_vars: {TOKEN: hunter2, B: ]}}}\n"
+
+    async def body(server: Serving) -> None:
+        answer = await server.ask("PUT", ALL, {**ADMIN, "content-type": "application/yaml"}, text)
+        assert answer.status == 400 and "not valid YAML at line 2" in answer.text, answer.text
+        assert '"status":400' in server.audit_path.read_text()
+        assert "hunter2" not in server.audit_path.read_text()
 
     run(tmp_path, body)
 

@@ -77,6 +77,16 @@ def test_what_is_no_archive(tmp_path: Path) -> None:
         unpack(str(tmp_path / "bad.zip"), str(tmp_path / "out"))
 
 
+def test_an_archive_that_was_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "bad.zip"
+    write_zip(path, ("a", bytes(range(256)) * 100, 0))
+    data = bytearray(path.read_bytes())
+    data[50:80] = bytes(byte ^ 0xFF for byte in data[50:80])
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match=r"bad\.zip' is no zip file that can be read"):
+        unpack(str(path), str(tmp_path / "out"))
+
+
 def test_a_good_archive_and_one_with_a_single_top(tmp_path: Path) -> None:
     archive = write_zip(
         tmp_path / "a.zip", ("top/", b"", stat.S_IFDIR), ("top/a", b"1", 0o755), ("top/b/c", b"2", 0o644)

@@ -11,7 +11,7 @@ from tests.decided import application
 
 from eagleray.base.errors import ConfigError
 from eagleray.spec.application import ApplicationSpec
-from eagleray.spec.config import ServeDeploySchema, parse_config, read_config
+from eagleray.spec.config import ServeDeploySchema, check_depth, parse_config, read_config
 from eagleray.spec.overlay import overlay, scaled_count
 
 
@@ -205,6 +205,53 @@ def test_no_message_repeats_a_secret() -> None:
     data = config(runtime_env={"env_vars": {"TOKEN": 271828}})
     lines = refusal(data | {"http_options": {"ssl_keyfile_password": 314159}})
     assert len(lines) == 2 and not any("271828" in line or "314159" in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("num_replicas", 10**9),
+        ("max_queued_requests", 2**70),
+        ("max_ongoing_requests", 2**64),
+        ("health_check_period_s", 1e308),
+        ("ray_actor_options", {"memory": 1e300}),
+        ("ray_actor_options", {"resources": {"x": 1e30}}),
+        ("autoscaling_config", {"max_replicas": 10**9}),
+        ("autoscaling_config", {"policy": {"policy_function": "a:b", "policy_kwargs": {"n": 2**70}}}),
+        ("request_router_config", {"request_router_class": "a:b", "request_router_kwargs": {"n": 2**70}}),
+        (
+            "request_router_config",
+            {
+                "request_router_class": "ConsistentHashRouter",
+                "request_router_kwargs": {"num_virtual_nodes": 10**9},
+            },
+        ),
+    ],
+)
+def test_numbers_that_would_stop_the_controller(option: str, value: Any) -> None:
+    (line,) = refusal(config(deployments=[{"name": "D", option: value}]))
+    assert line.startswith(f"applications[0].deployments[0].{option}")
+
+
+def test_auto_needs_only_the_bounds_that_are_other_than_its_own() -> None:
+    written = {"name": "D", "num_replicas": "auto", "autoscaling_config": {"min_replicas": 3}}
+    (found,) = read_config(config(deployments=[written])).schema.applications[0].deployments
+    assert found.autoscaling_config is not None
+    assert (found.autoscaling_config.min_replicas, found.autoscaling_config.max_replicas) == (3, 100)
+    written["autoscaling_config"] = {"min_replicas": 300}
+    (line,) = refusal(config(deployments=[written]))
+    assert "max_replicas (100) must be at least min_replicas (300)" in line
+
+
+def test_what_is_nested_too_deeply() -> None:
+    deep: Any = 1
+    for _ in range(90):
+        deep = [deep]
+    check_depth(config(args={"a": deep}), "f.yaml")
+    for _ in range(100_000):
+        deep = {"a": deep}
+    with pytest.raises(ConfigError, match=r"f\.yaml is nested more than 100 levels deep"):
+        check_depth(config(args={"a": deep}), "f.yaml")
 
 
 def test_the_former_format_of_a_single_application_is_told() -> None:

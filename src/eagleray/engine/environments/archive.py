@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -47,7 +48,7 @@ def unpack(archive: str, target: str, *, strips_top: bool = False, limits: Limit
                 left = _write(found, entry, os.path.join(target, *path.parts[drop:]), left)
                 if left < 0:
                     raise _refusal(archive, f"unpacks to more than {limits.bytes} bytes")
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise _refusal(archive, f"is no zip file that can be read ({error})") from None
     except OSError as error:
         raise ConfigError(
