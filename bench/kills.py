@@ -44,8 +44,10 @@ async def _is_back(instance: Instance, role: str, ledger: Ledger, before: set[in
     return any(int(pid) not in before for pid in ledger.bodies(since=at))
 
 
-async def measure(instance: Instance, role: str, signum: int, rounds: int, rest_s: float) -> dict[str, Any]:
-    ledger = Ledger(instance.host, instance.port)
+async def measure(
+    instance: Instance, role: str, signum: int, rounds: int, rest_s: float, method: str
+) -> dict[str, Any]:
+    ledger = Ledger(instance.host, instance.port, method=method)
     out_ms, back_ms = [], []
     statuses: Counter[int] = Counter()
     replicas_before = instance.pids("replica")
@@ -67,6 +69,7 @@ async def measure(instance: Instance, role: str, signum: int, rounds: int, rest_
     ledger.check()
     return {
         "role": role,
+        "method": method,
         "signal": signal.Signals(signum).name,
         "rounds": rounds,
         "requests": ledger.sent,
@@ -85,15 +88,19 @@ def main() -> None:
     parser.add_argument("--stop", type=int, default=5)
     options = parser.parse_args()
     kinds = [
-        ("controller", signal.SIGKILL, options.controller, 1.5),
-        ("replica", signal.SIGKILL, options.replica, REST_S),
-        ("proxy", signal.SIGKILL, options.proxy, REST_S),
-        ("replica", signal.SIGSTOP, options.stop, REST_S),
+        ("controller", signal.SIGKILL, options.controller, 1.5, "POST"),
+        ("replica", signal.SIGKILL, options.replica, REST_S, "GET"),
+        ("replica", signal.SIGKILL, options.replica, REST_S, "POST"),
+        ("proxy", signal.SIGKILL, options.proxy, REST_S, "POST"),
+        ("replica", signal.SIGSTOP, options.stop, REST_S, "POST"),
     ]
-    for role, signum, rounds, rest_s in kinds:
+    for role, signum, rounds, rest_s, method in kinds:
         if rounds:
             with serving() as instance:
-                print(json.dumps(asyncio.run(measure(instance, role, signum, rounds, rest_s))), flush=True)
+                print(
+                    json.dumps(asyncio.run(measure(instance, role, signum, rounds, rest_s, method))),
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

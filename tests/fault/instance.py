@@ -73,7 +73,7 @@ def serving(
     directories = {"EAGLERAY_RUNTIME_HOME": f"{home}/run", "EAGLERAY_STATE_HOME": f"{home}/state"}
     driver = subprocess.Popen(
         [sys.executable, "-m", "eagleray.cli", "run", target, "--port", "0"],
-        env=os.environ | directories | {"PYTHONPATH": str(ROOT)} | (env or {}),
+        env=os.environ | directories | {"PYTHONPATH": f"{ROOT}/src:{ROOT}"} | (env or {}),
         cwd=ROOT / folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -39,9 +39,11 @@ class Line:
 class Ledger:
     """Sends to `host:port` from `running()` until its end, then waits for what is under way."""
 
-    def __init__(self, host: str, port: int, path: str = "/", *, rate_per_s: float = 200.0) -> None:
+    def __init__(
+        self, host: str, port: int, path: str = "/", *, rate_per_s: float = 200.0, method: str = "POST"
+    ) -> None:
         self._address = (host, port)
-        self._path = path
+        self._line = f"{method} {path} HTTP/1.1\r\nContent-Length: 0"
         self._period_s = 1.0 / rate_per_s
         self._idle: list[_Connection] = []
         self._sent = 0
@@ -118,7 +120,7 @@ class Ledger:
         try:
             async with asyncio.timeout(HANG_S):
                 connection = self._idle.pop() if self._idle else await _Connection.open(*self._address)
-                status, body = await connection.ask(self._path, request_id)
+                status, body = await connection.ask(self._line, request_id)
         except TimeoutError:
             status = HUNG
         except (OSError, EOFError):
@@ -146,8 +148,8 @@ class _Connection:
         reader, writer = await asyncio.open_connection(host, port)
         return cls(reader, writer, f"{host}:{port}")
 
-    async def ask(self, path: str, request_id: str) -> tuple[int, str]:
-        head = f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\nX-Request-Id: {request_id}\r\n\r\n"
+    async def ask(self, line: str, request_id: str) -> tuple[int, str]:
+        head = f"{line}\r\nHost: {self._host}\r\nX-Request-Id: {request_id}\r\n\r\n"
         self._writer.write(head.encode())
         lines = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         status = int(lines[0].split()[1])

@@ -40,7 +40,11 @@ def _one_round(signum: signal.Signals, delay_s: float, what: str) -> None:
     driver = subprocess.Popen(
         [sys.executable, "-m", "eagleray.cli", "run", "tests.fault.served:app", "--port", "0"],
         env=os.environ
-        | {"PYTHONPATH": str(ROOT), "EAGLERAY_STATE_HOME": home, "EAGLERAY_RUNTIME_HOME": f"{home}/run"},
+        | {
+            "PYTHONPATH": f"{ROOT}/src:{ROOT}",
+            "EAGLERAY_STATE_HOME": home,
+            "EAGLERAY_RUNTIME_HOME": f"{home}/run",
+        },
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -51,7 +51,7 @@ def scene(*arguments: str, payloads: tuple[bytes, ...] = (b"", b"")) -> Iterator
     directories = {"EAGLERAY_RUNTIME_HOME": f"{home}/run", "EAGLERAY_STATE_HOME": f"{home}/state"}
     driver = subprocess.Popen(
         [sys.executable, "-m", "tests.fault.idle_driver", *arguments],
-        env=os.environ | directories | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | directories | {"PYTHONPATH": f"{ROOT}/src:{ROOT}"},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

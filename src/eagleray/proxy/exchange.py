@@ -16,6 +16,7 @@ from eagleray.base.errors import (
     BackPressureError,
     DeploymentUnavailableError,
     EaglerayError,
+    ReplicaDiedError,
     RequestCancelledError,
     RequestTimeoutError,
 )
@@ -23,6 +24,7 @@ from eagleray.http.connection import HttpConnection
 from eagleray.http.request import HttpRefused, Request
 from eagleray.http.response import TEXT, BadResponseError
 from eagleray.routing import RoutedCall
+from eagleray.routing.call import NEW
 from eagleray.wire.messages import CallHead, ErrorHead, Headers, ReplyHead
 
 if TYPE_CHECKING:
@@ -36,12 +38,16 @@ _CHUNK_BYTES = 256 * 1024
 _INTERNAL_ERROR = b"Internal Server Error"
 _CLIENT_GONE = 499
 
+_SAFE = frozenset(("GET", "HEAD"))
+"""Methods that ask for nothing to be changed (RFC 9110, 9.2.1): who may have been answered may ask again."""
+
 
 class Exchange(RoutedCall):
     """Made by `ProxyServer.begin`, which submits it to the router."""
 
     __slots__ = (
         "_accepted",
+        "_again",
         "_backlog",
         "_body_ended",
         "_bucket",
@@ -76,6 +82,7 @@ class Exchange(RoutedCall):
         self._bucket: set[Timed] | None = None
         self._refused: HttpRefused | None = None
         self._accepted = False
+        self._again = False
         self._body_ended = request.complete
         self._backlog: list[bytes] = []
         self._uncredited = 0
@@ -160,6 +167,8 @@ class Exchange(RoutedCall):
         if self._connection is None:
             return
         refused = self._refused
+        if isinstance(error, ReplicaDiedError) and self._begin_again():
+            return
         if refused is not None:
             self._answer(refused.status, TEXT, refused.text.encode())
         elif isinstance(error, BackPressureError):
@@ -178,6 +187,17 @@ class Exchange(RoutedCall):
         else:
             status = HTTP_STATUS.get(error.code, 500)
             self._answer(status, TEXT, _INTERNAL_ERROR if status == 500 else str(error).encode())
+
+    def _begin_again(self) -> bool:
+        """Another replica is asked, once: the request may be what has killed this one."""
+        connection = self._connection
+        may = self.method in _SAFE and not self._again and self.body_complete and not self.body
+        if not may or connection is None or connection.started:
+            return False
+        self._again = True
+        self.state, self.target, self.stream = NEW, None, None
+        self._server.submit(self)
+        return True
 
     def on_deadline(self) -> None:
         """The time is up."""

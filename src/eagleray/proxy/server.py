@@ -119,6 +119,10 @@ class ProxyServer:
         self._router.submit(exchange)
         return exchange
 
+    def submit(self, exchange: Exchange) -> None:
+        """Looks for a replica anew."""
+        self._router.submit(exchange)
+
     def refused(self, status: int) -> None:
         if self._access_log is not None:
             self._access_log.add("-", "", status, 0.0, None)

@@ -231,6 +231,9 @@ class WebSocketExchange(Exchange):
         super().on_user_error(head, body)
         self._disarm()
 
+    def _begin_again(self) -> bool:
+        return False  # its code has run, and who knows what the handshake was good for
+
     def on_failed(self, error: EaglerayError) -> None:
         super().on_failed(error)
         self._disarm()

@@ -87,7 +87,7 @@ class OwnRig(Rig):
 def rig(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Iterator[OwnRig]:
     """A node for one test. Afterwards nothing of it is left: no process, no socket, no descriptor."""
     home = tempfile.mkdtemp(prefix="er-")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}/src:{ROOT}")
     monkeypatch.setenv("EAGLERAY_RUNTIME_HOME", f"{home}/run")
     monkeypatch.setenv("EAGLERAY_STATE_HOME", f"{home}/state")
     before = open_fds()

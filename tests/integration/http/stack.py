@@ -54,9 +54,11 @@ class Stack:
         self.calls.append(incoming)
         self.on_call(incoming)
 
-    def table(self, *prefixes: str, max_ongoing: int = 100, version: int = 1, **entry: Any) -> RoutingTable:
+    def table(
+        self, *prefixes: str, max_ongoing: int = 100, version: int = 1, name: str = "r1", **entry: Any
+    ) -> RoutingTable:
         """One deployment with the one replica, under each of `prefixes`."""
-        replica = ReplicaEntry("r1", f"unix:{self.directory}/r.sock", max_ongoing)
+        replica = ReplicaEntry(name, f"unix:{self.directory}/r.sock", max_ongoing)
         deployment = DeploymentEntry("default", "D", (replica,), **entry)
         routes = tuple(Route(prefix, "default", KEY) for prefix in prefixes)
         return RoutingTable(version, routes, {KEY: deployment}, {"default": KEY}, True)

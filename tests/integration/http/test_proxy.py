@@ -198,12 +198,40 @@ def test_a_dead_replica_is_502_and_names_the_request(run: Run) -> None:
     async def main() -> None:
         async with stack(lambda incoming: None) as s:
             client = await s.connect()
-            await client.send(b"GET / HTTP/1.1\r\nHost: a\r\nX-Request-ID: r1\r\n\r\n")
+            head = b"POST / HTTP/1.1\r\nHost: a\r\nX-Request-ID: r1\r\nContent-Length: 0\r\n\r\n"
+            await client.send(head)
             await until(lambda: bool(s.calls))
             for connection in tuple(s.replica.connections):
                 connection.close()
             answer = await client.response()
             assert answer.status == 502 and b"r1" in answer.body
+            assert len(s.calls) == 1, "it may have run, so it is not sent again"
+            await client.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_what_asks_for_no_change_is_sent_again_once(run: Run, method: bytes) -> None:
+    async def main() -> None:
+        async with stack(lambda incoming: None) as s:
+            client = await s.connect()
+            version = 1
+            for deaths in (1, 2):
+                await client.send(method + b" / HTTP/1.1\r\nHost: a\r\nX-Request-ID: r1\r\n\r\n")
+                s.calls.clear()
+                for count in range(1, deaths + 1):
+                    await until(lambda count=count: len(s.calls) == count)
+                    for connection in tuple(s.replica.connections):
+                        connection.close()
+                    version += 1
+                    s.router.update(s.table("/", version=version, name=f"r{version}"))
+                if deaths == 1:
+                    await until(lambda: len(s.calls) == 2)
+                    s.calls[1].reply(ReplyHead(0, 200, []), b"")
+                answer = await client.response(method=method.decode())
+                assert answer.status == (200 if deaths == 1 else 502)
+                assert len(s.calls) == 2
             await client.close()
 
     run(main())
