@@ -122,11 +122,17 @@ class Decided:
         """Lets time pass from alarm to alarm, performing what they lead to."""
         until = self.now + seconds
         while (alarm := self.queue.next_at()) is not None and alarm <= until:
-            self.now = max(self.now, alarm)
-            self.queue.promote(self.now)
-            self.reconcile_all()
+            self.wait_for_alarm()
             self.settle()
         self.now = until
+
+    def wait_for_alarm(self) -> None:
+        """Lets time pass until something is due; what that leads to is left pending."""
+        alarm = self.queue.next_at()
+        assert alarm is not None, "it waits for nothing"
+        self.now = max(self.now, alarm)
+        self.queue.promote(self.now)
+        self.reconcile_all()
 
     def perform(self, command: c.Command) -> None:
         match command:

@@ -97,9 +97,12 @@ def test_failing_update_never_takes_capacity(
 
     decided.outcome = outcome
     decided.deploy(version="v2", model=options)
+    while decided.status().status != "DEPLOY_FAILED":
+        if not step(decided, data):
+            decided.wait_for_alarm()
+        assert decided.listed() == before
     while step(decided, data):
         assert decided.listed() == before
-    assert decided.status().status == "DEPLOY_FAILED"
     if restarts:
         decided.restart()
         decided.settle()

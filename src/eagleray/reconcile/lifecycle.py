@@ -178,10 +178,12 @@ def _crashed(
         _died(world, instance, deployment, reason, now)
     elif before is InstanceState.STARTING:
         rollout = deployment.row.rollout
-        if rollout.was_up or target is None or target.endless:
-            _count_death(deployment, now)
+        _count_death(deployment, now)
         if target is not None:
-            _put_rollout(world, deployment, after_start_failure(rollout, target, reason))
+            after = after_start_failure(rollout, target, reason)
+            _put_rollout(world, deployment, after)
+            if after.halted:
+                deployment.deaths = 0  # of this version; the one that serves on is not to wait for its sake
 
 
 def _refused(world: World, instance: Instance, deployment: Deployment, reason: str) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from eagleray.reconcile.target import Target
 
 CRASH_DELAYS_S = (0.0, 0.5, 2.0, 8.0, 30.0)
-"""Delay before replacing a replica whose version has been up, by the number of quick deaths before. At once the first
+"""Delay before another replica is started, by the number of failed starts and quick deaths before. At once the first
 time; then so that a crash loop starts at most 6 processes in its first minute."""
 
 STABLE_S = 10.0

@@ -155,6 +155,8 @@ def test_constructor_that_raises_uses_up_its_budget_and_then_fails() -> None:
         f"A replica failed to start with exception. Retrying 2 more time(s). Error:\n{TRACEBACK}"
     )
     decided.settle()
+    assert len(decided.started) == 2, "the first retry comes at once, later ones do not"
+    decided.advance(0.5)
     assert len(decided.started) == 3
     assert decided.app().status == "DEPLOY_FAILED"
     assert decided.app().message == "Failed to update the deployments ['model']."
@@ -198,6 +200,7 @@ def test_failed_update_keeps_the_old_version_at_strength() -> None:
     decided.outcome = lambda row: UP if row.version == good else RAISES
     decided.deploy(version="v2", model={"num_replicas": 2})
     decided.settle()
+    decided.advance(5)
     assert decided.listed() == old
     assert decided.status().status == "DEPLOY_FAILED"
     assert "during a rolling update" in decided.status().message
@@ -391,6 +394,7 @@ def test_process_that_dies_while_starting_counts_as_a_failed_start() -> None:
     decided.outcome = lambda row: DIES
     decided.deploy()
     decided.settle()
+    decided.advance(5)
     assert len(decided.started) == 3
     assert decided.status().status == "DEPLOY_FAILED"
 

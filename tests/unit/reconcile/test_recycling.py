@@ -85,6 +85,7 @@ def test_expired_replica_of_an_update_that_was_given_up_is_replaced_by_its_own_v
     decided.outcome = lambda row: UP if row.version == good else RAISES
     decided.deploy(version="v2")
     decided.settle()
+    decided.advance(5)
     decided.apply(e.Expired(before, "it wants to"))
     decided.settle()
     (after,) = decided.listed()

@@ -133,9 +133,14 @@ class Run:
         if reply is None or reply.error:
             machine.trace(f"the deploy of {app} was refused: {reply.error if reply else 'no answer'}")
             return
-        assert machine.world is not None
-        machine.acknowledged[app] = machine.world.applications[app].generation
         self._expected[app] = True
+        for _ in range(600):  # a controller that has just come back has not read its rows yet
+            assert machine.world is not None
+            if (row := machine.world.applications.get(app)) is not None:
+                machine.acknowledged[app] = row.generation
+                return
+            await asyncio.sleep(0.1)
+        machine.violated(f"the deploy of {app} was acknowledged and is lost")
 
     async def _delete(self, app: str) -> None:
         machine = self.machine
