@@ -39,6 +39,8 @@ def reconcile_deployment(world: World, key: str, now: float) -> Plan:
     instances = world.instances_of(key)
     for instance in instances:
         _order(plan, instance, deployment, now)
+    if any(isinstance(event, e.Happened) for event in plan.events):
+        return plan  # who is there changes first
     if deployment is None:
         _retire(plan, instances)
     elif deployment.target is None:

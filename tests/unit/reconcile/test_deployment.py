@@ -498,3 +498,14 @@ def test_dropped_deployment_makes_room_for_what_needs_its_resources() -> None:
     assert decided.states() == {"RUNNING": 1}
     assert decided.app().status == "RUNNING"
     assert HELPER not in decided.world.deployments
+
+
+def test_stopped_replica_that_is_also_surplus_goes_once() -> None:
+    decided = Decided()
+    decided.deploy(model={"num_replicas": 2})
+    decided.settle()
+    stopped = next(one.row.ref for one in decided.world.instances_of(KEY) if one.row.rank == 1)
+    decided.apply(e.Suspended(stopped, True))
+    decided.now += 2.0
+    decided.deploy(model={"num_replicas": 1})
+    assert decided.states() == {"RUNNING": 1, "KILLING": 1}

@@ -16,6 +16,7 @@ from typing import Any
 
 from eagleray.base.errors import EaglerayError
 from eagleray.reconcile.applications import APPLICATIONS
+from eagleray.reconcile.deployment import shortage_of
 from eagleray.reconcile.instance import InstanceState
 from eagleray.reconcile.placement import Shortage, place
 from eagleray.reconcile.world import INSTANCES, World
@@ -237,6 +238,8 @@ class Run:
                 return f"{ref} is {one.state}"
         for key, deployment in world.deployments.items():
             target = deployment.target
+            if target is None and self._is_held_up(key.partition("#")[0]):
+                continue  # old callers serve on
             if target is None:
                 return f"{key} is still there"
             if deployment.row.rollout.halted:
@@ -251,6 +254,13 @@ class Run:
         # One that waits for resources may wait for ever.
         waiting = machine.ledger.waiting(key for key in world.deployments if world.instances_of(key))
         return f"requests have no answer: {waiting}" if waiting else ""
+
+    def _is_held_up(self, app: str) -> bool:
+        """Whether an update of it was given up or lacks resources."""
+        world = self.machine.world
+        assert world is not None
+        deployments = [world.deployments[key] for key in world.deployments_of(app)]
+        return any(one.row.rollout.halted or shortage_of(world, one) for one in deployments)
 
     async def _shut_down(self) -> None:
         machine = self.machine
