@@ -233,17 +233,25 @@ class Controller:
                 "state is not stored, so nothing new is started; the next attempt is in 1 s: %s", error
             )
             self._changes = changes | self._changes
+            if self.world.is_draining:
+                # Nothing is started any more, and who comes after will find that all have gone.
+                self._release()
+                return True
             if self._held_since is None:
                 self._held_since = self._clock.now()
             asyncio.get_running_loop().call_later(_STORE_RETRY_S, self._wake.set)
             return False
-        if self._held_since is not None:
-            self._held_s += self._clock.now() - self._held_since
-            self._held_since = None
+        self._release()
         if keep is not None:
             self._kept_blobs = keep
         self._collects = False
         return True
+
+    def _release(self) -> None:
+        """Commands are not held back any more."""
+        if self._held_since is not None:
+            self._held_s += self._clock.now() - self._held_since
+            self._held_since = None
 
 
 def _not_connected(command: Command) -> None:

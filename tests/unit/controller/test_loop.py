@@ -151,6 +151,28 @@ def test_full_disk_holds_commands_back_but_not_the_routing_table(tmp_path: Any) 
     drive(tmp_path, scenario)
 
 
+def test_full_disk_does_not_hold_up_the_end_of_the_instance(tmp_path: Any) -> None:
+    async def scenario(stepped: Stepped) -> None:
+        await stepped.admit(e.Deployed("default", application(), 0.0))
+        (start,) = stepped.performed
+        assert isinstance(start, c.StartInstance)
+        for event in (e.Born(start.ref, 1), e.Happened(start.ref, Trigger.READY)):
+            stepped.controller.post(event)
+        await stepped.controller.step()
+        stepped.performed.clear()
+        stepped.store.is_full = True
+        stepped.controller.post(e.DrainBegun())
+        await stepped.controller.step()
+        await stepped.controller.step()
+        assert stepped.performed == [c.DrainInstance(start.ref, 20.0)]
+        for trigger in (Trigger.DRAINED, Trigger.EXITED):
+            stepped.controller.post(e.Happened(start.ref, trigger))
+        await stepped.controller.step()
+        assert stepped.performed[-1] == c.EndInstance()
+
+    drive(tmp_path, scenario)
+
+
 def test_report_that_cannot_be_true_is_ignored(tmp_path: Any) -> None:
     async def scenario(stepped: Stepped) -> None:
         await stepped.admit(e.Deployed("default", application(), 0.0))
