@@ -149,7 +149,8 @@ def _resolve(import_path: str, sys_path: list[str]) -> tuple[ModuleType, Any]:
             raise ConfigError(
                 f"Module '{module_name}' of import path '{import_path}' was not found. "
                 f"{_nearest(module_name, _modules_beside(module_name, sys_path))}Searched: "
-                f"{', '.join(sys_path) or 'the Python path'}. Go to its directory, or name it with --app-dir."
+                f"{', '.join(sys_path) or 'the Python path'}. Go to its directory, or name it "
+                f"with --app-dir or working_dir."
             ) from None
         raise
     found: Any = module

@@ -88,7 +88,8 @@ def test_a_config_file_from_start_to_shutdown(home: Path) -> None:
             user("deploy", file)
         assert {replica["pid"] for replica in replicas(user, "first")} == pids
 
-        user("delete", "first", "-y")
+        done = user.run("delete", "first", "frist", "-y")
+        assert done.stdout == "Deleted: first.\n" and 'Application "frist" does not exist.' in done.stderr
         assert "first" not in yaml.safe_load(user("status"))["applications"]
         assert 'No config has been deployed for application "first"' in user("config", "-n", "first")
         user.end()

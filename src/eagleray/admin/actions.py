@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -36,6 +37,7 @@ _JSON: Headers = [(b"content-type", b"application/json")]
 _API_TYPES = ("imperative", "declarative")
 _SCALED = "Scaling request received. Deployment will get scaled asynchronously."
 _HIDDEN = "<hidden>"
+_CREDENTIALS = re.compile(r"://[^/@\s]+@")
 _MAX_WARNINGS_BYTES = 8192
 
 
@@ -203,18 +205,23 @@ def _warnings(warnings: list[str]) -> Headers:
 
 
 def _visible(details: dict[str, Any], role: Role) -> dict[str, Any]:
-    """Values of environment variables are often secrets: they are for those who could change them anyway."""
-    return details if role >= Role.ADMIN else cast(dict[str, Any], _without_env_vars(details))
+    """Values of environment variables, and passwords in URLs such as that of a package index, are secrets.
+
+    They are for those who could change them anyway.
+    """
+    return details if role >= Role.ADMIN else cast(dict[str, Any], _without_secrets(details))
 
 
-def _without_env_vars(value: Any) -> Any:
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, str):
+        return _CREDENTIALS.sub(f"://{_HIDDEN}@", value) if "://" in value else value
     if isinstance(value, dict):
         return {
             key: dict.fromkeys(item, _HIDDEN)
             if key == "env_vars" and isinstance(item, dict)
-            else _without_env_vars(item)
+            else _without_secrets(item)
             for key, item in value.items()
         }
     if isinstance(value, list):
-        return [_without_env_vars(item) for item in value]
+        return [_without_secrets(item) for item in value]
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -26,7 +27,7 @@ from eagleray.engine.base import EngineError
 from eagleray.engine.detached import Places, is_running, start_detached
 from eagleray.engine.spawn import node_config
 from eagleray.spec.options import ProxyLocation, gRPCOptions
-from eagleray.wire.control import DeleteApplications, Empty, InstanceInfo
+from eagleray.wire.control import DeleteApplications, Empty, InstanceInfo, StatusReply
 
 _END_S = 10.0
 """Node's own end takes at most 2 s after everything else is gone."""
@@ -171,5 +172,11 @@ def delete(names: tuple[str, ...], address: str | None, yes: bool) -> None:
     """Delete applications, however they were deployed; returns when they are gone."""
     if not yes:
         click.confirm(f"This will delete {', '.join(names)}. Do you want to continue?", abort=True)
-    ask(find_address(address), "delete", DeleteApplications(names=list(names)), Empty)
-    click.echo(f"Deleted: {', '.join(names)}.")
+    where = find_address(address)
+    known = json.loads(ask(where, "status", Empty(), StatusReply).status)["applications"]
+    for name in names:
+        if name not in known:  # no error: it is as it was wanted to be
+            click.echo(f'Application "{name}" does not exist.', err=True)
+    if found := [name for name in dict.fromkeys(names) if name in known]:
+        ask(where, "delete", DeleteApplications(names=found), Empty)
+        click.echo(f"Deleted: {', '.join(found)}.")

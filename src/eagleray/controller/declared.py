@@ -77,7 +77,7 @@ class Declarations:
         await self._controller.admit(lambda world: Admission([e.DeleteRequested(wanted)]))
 
     async def scale(self, app: str, deployment: str, num_replicas: int) -> None:
-        """Sets the number of replicas of a deployment from outside; it stays until the application is deployed anew.
+        """Sets the number of replicas of a deployment from outside; it stays as long as external_scaler_enabled.
 
         NotFoundError for an unknown one, PreconditionError when it goes, or when its application's config does not
         have `external_scaler_enabled`.

@@ -93,18 +93,27 @@ def _import_row(old: ApplicationRow | None, event: e.ImportRequested, generation
         config=event.config,
         code_spec="",
         code_digest=event.code_digest,
-        scaled=kept.scaled if event.config else {},
+        scaled=_still_scaled(kept, event.config),
     )
 
 
+def _still_scaled(row: ApplicationRow, config: str) -> dict[str, int]:
+    """What was asked for from outside, as long as that is wanted: nobody could take it back any more."""
+    is_wanted = bool(config) and bool(msgspec.json.decode(config).get("external_scaler_enabled"))
+    return row.scaled if is_wanted else {}
+
+
 def _declared_row(old: ApplicationRow, event: e.Declared, generation: int) -> ApplicationRow:
+    scaled = _still_scaled(old, event.config)
     if not event.spec:
         # Its builder is at work and will read the new config, or the config does not fit the code.
         build = old.build
         if build is not None:  # nobody else may have the prefix meanwhile
             prefix = msgspec.json.decode(event.config).get("route_prefix", "/")
             build = msgspec.structs.replace(build, route_prefix=prefix)
-        return msgspec.structs.replace(old, config=event.config, error=event.error, build=build)
+        return msgspec.structs.replace(
+            old, config=event.config, error=event.error, build=build, scaled=scaled
+        )
     return msgspec.structs.replace(
         old,
         generation=generation,
@@ -113,6 +122,7 @@ def _declared_row(old: ApplicationRow, event: e.Declared, generation: int) -> Ap
         spec=event.spec,
         config=event.config,
         error="",
+        scaled=scaled,
     )
 
 

@@ -185,11 +185,12 @@ def test_version_and_openapi(tmp_path: Path) -> None:
     run(tmp_path, body)
 
 
-def test_a_reader_does_not_see_environment_variables(tmp_path: Path) -> None:
+def test_a_reader_does_not_see_secrets(tmp_path: Path) -> None:
     app = {
         "deployed_app_config": {
             "runtime_env": {"env_vars": {"KEY": "s3cret"}},
             "x": [{"env_vars": {"A": "s3cret"}}],
+            "pip": ["--index-url https://me:s3cret@index.example/simple"],
         }
     }
 
@@ -198,6 +199,7 @@ def test_a_reader_does_not_see_environment_variables(tmp_path: Path) -> None:
             assert "s3cret" in (await server.ask("GET", path, ADMIN)).text
             answer = await server.ask("GET", path, READER)
             assert "s3cret" not in answer.text and '"KEY":"<hidden>"' in answer.text
+            assert "https://<hidden>@index.example/simple" in answer.text
 
     run(tmp_path, body, applications={"a": app})
 

@@ -293,6 +293,8 @@ def test_scaling_from_outside(directory: Path) -> None:
         await declared.engine.until(lambda: len(declared.engine.replicas()) == 1)
         assert "external_scaler_enabled" in await scale(declared, "b", "model", 2)
         assert "not found" in await scale(declared, "a", "x", 2)
+        await declared.serve(app("a"), app("b"))
+        await declared.engine.until(lambda: len(declared.engine.replicas()) == 2)  # the file decides again
 
     scene(directory, scenario)
 

@@ -114,10 +114,10 @@ def age(cache: Cache, name: str, seconds: float) -> None:
 def test_the_longest_unused_go_and_what_is_held_stays(tmp_path: Path) -> None:
     cache = Cache(str(tmp_path), 1000)
     for number, name in enumerate(("first", "second", "third")):
-        cache.get(name, fill(400 if number < 2 else 150))
+        cache.get(name, fill(400 if number < 2 else 150), "data")
         age(cache, name, 5000 - number)
     hold([str(tmp_path / "first")])
-    cache.get("fourth", fill(400))
+    cache.get("fourth", fill(400), "data")
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["first", "fourth", "third"]
 
 
@@ -129,7 +129,7 @@ def test_what_failed_or_was_left_half_is_made_anew(tmp_path: Path) -> None:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        cache.get("one", fail)
+        cache.get("one", fail, "data")
     assert not (tmp_path / "one").exists()
     fill(1)(str(tmp_path / "one"))  # its maker died
     made: list[str] = []
@@ -138,8 +138,11 @@ def test_what_failed_or_was_left_half_is_made_anew(tmp_path: Path) -> None:
         made.append(path)
         fill(2)(path)
 
-    assert cache.get("one", make) == cache.get("one", make) == str(tmp_path / "one")
+    assert cache.get("one", make, "data") == cache.get("one", make, "data") == str(tmp_path / "one")
     assert len(made) == 1 and (tmp_path / "one/data").stat().st_size == 2
+    (tmp_path / "one/data").unlink()  # somebody has cleaned up
+    cache.get("one", make, "data")
+    assert len(made) == 2 and (tmp_path / "one/data").exists()
 
 
 def test_a_home_that_others_may_write_to(tmp_path: Path) -> None:

@@ -51,12 +51,16 @@ class Cache:
         self.home = home
         self._limit_bytes = limit_bytes
 
-    def get(self, name: str, make: Callable[[str], None]) -> str:
-        """The directory `name`, by `make(path)` when it is not there; whatever that raises leaves nothing."""
+    def get(self, name: str, make: Callable[[str], None], proof: str) -> str:
+        """The directory `name`, by `make(path)` when it is not there; whatever that raises leaves nothing.
+
+        `proof` is a path in it. Without that it counts as not there: those who clean up caches look at the age of
+        files, not at what belongs together.
+        """
         path = os.path.join(self.home, name)
         with self._locked(name):
             marker = os.path.join(path, LOCK_FILE)
-            if not os.path.exists(marker):
+            if not (os.path.exists(marker) and os.path.exists(os.path.join(path, proof))):
                 remove(path)
                 try:
                     make(path)

@@ -25,6 +25,9 @@ from eagleray.rpc.server import Incoming, Server
 from eagleray.wire.control import decode
 from eagleray.wire.environment import EnvironmentLaunch, Prepared
 
+_PYTHON, _FILES = "bin/python", "files"
+"""What an environment with packages, and one with files, is used for."""
+
 
 def main(child: Child) -> None:
     """Serves on the child's socket until it is ended."""
@@ -72,8 +75,8 @@ def _prepare(recipe: dict[str, Any], cache: Cache, timeout_s: float | None) -> P
     if packages is not None:
         config = recipe.get("config") or {}
         limit_s = config.get("setup_timeout_seconds") or timeout_s
-        home = cache.get(f"venv-{packages.digest}", lambda path: install(packages, path, limit_s))
-        made.python = os.path.join(home, "bin", "python")
+        home = cache.get(f"venv-{packages.digest}", lambda path: install(packages, path, limit_s), _PYTHON)
+        made.python = os.path.join(home, _PYTHON)
         made.holds.append(home)
     return made
 
@@ -85,16 +88,18 @@ def _place(written: str, key: str, cache: Cache, holds: list[str]) -> str:
     if os.path.isfile(path) and path.endswith((".zip", ".whl")):
         strips = scheme == "file" and bool(separator)
         name = f"tree-{_file_digest(path)}{'-top' if strips else ''}"
-        home = cache.get(name, lambda home: unpack(path, os.path.join(home, "files"), strips_top=strips))
+        home = cache.get(
+            name, lambda home: unpack(path, os.path.join(home, _FILES), strips_top=strips), _FILES
+        )
         holds.append(home)
-        return os.path.join(home, "files")
+        return os.path.join(home, _FILES)
     if os.path.isdir(path) and key == "working_dir":
         return path
     if os.path.isdir(path) or (os.path.isfile(path) and path.endswith(".py")):
         name = f"link-{hashlib.sha256(path.encode()).hexdigest()[:24]}"
-        home = cache.get(name, lambda home: link_module(path, os.path.join(home, "files")))
+        home = cache.get(name, lambda home: link_module(path, os.path.join(home, _FILES)), _FILES)
         holds.append(home)
-        return os.path.join(home, "files")
+        return os.path.join(home, _FILES)
     there = "is neither a folder nor a .zip file" if os.path.exists(path) else "does not exist"
     if key == "py_modules" and os.path.exists(path):
         there = "is neither a folder, a .py file, a .zip file nor a wheel"
