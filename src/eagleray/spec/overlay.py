@@ -44,10 +44,17 @@ def overlay(
     if logging:
         given["logging_config"] = logging
     try:
-        return ApplicationSpec.model_validate(given)
+        spec = ApplicationSpec.model_validate(given)
     except ValidationError as error:
         told = [f"{show(one.path)}: {one.text}" for one in read_problems(error, given, ())]
         raise ConfigError("Its config does not fit its code:\n" + "\n".join(told)) from None
+    scaling = [bound.name for bound in spec.deployments if bound.spec.autoscaling_config is not None]
+    if scaling and config.get("external_scaler_enabled"):
+        raise ConfigError(
+            f"external_scaler_enabled does not go with deployments that autoscale: {scaling}. Give them "
+            f"num_replicas in the config, or leave their number to autoscaling."
+        )
+    return spec
 
 
 def _options(

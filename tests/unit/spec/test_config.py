@@ -305,6 +305,14 @@ def test_an_override_of_nothing_is_told_with_what_there_is() -> None:
         laid({"deployments": [{"name": "X"}]}, D={}, E={})
 
 
+def test_code_that_autoscales_is_not_scaled_from_outside() -> None:
+    code: dict[str, Any] = {"D": {"autoscaling_config": {"max_replicas": 3}}}
+    with pytest.raises(ConfigError, match=r"external_scaler_enabled .* autoscale: \['D'\]"):
+        laid({"external_scaler_enabled": True}, **code)
+    fixed = {"external_scaler_enabled": True, "deployments": [{"name": "D", "num_replicas": 2}]}
+    assert laid(fixed, **code).deployments[0].spec.num_replicas == 2
+
+
 def test_logging_of_the_file_is_that_of_applications_without_one() -> None:
     code = ApplicationSpec.from_json(application("a").encode())
     spec = overlay(code, {}, {"log_level": "ERROR"})
