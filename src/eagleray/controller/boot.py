@@ -183,7 +183,7 @@ class _Assembly:
         await self._server.start(listener)
         self._door.open(int(self._config.settings.get("admin_port", "-1")))
         for ref in self._orphans:
-            await self._engine.stop(ref, signal.SIGKILL)
+            await self._observer.stop(ref, signal.SIGKILL)
         await self._controller.run()
         if self._world.has_ended:
             await self._service.say_goodbye()

@@ -91,7 +91,7 @@ class Builder:
 
     async def _kill(self, ref: str) -> None:
         try:
-            await self._engine.stop(ref, signal.SIGKILL)
+            await self._observer.stop(ref, signal.SIGKILL)
         except EngineError as error:
             logger.warning("%s could not be ended: %s", ref, error.reason)
 

@@ -230,7 +230,7 @@ class Effects:
             waiting.cancel()
             return
         try:
-            await self._engine.stop(ref, signum)
+            await self._observer.stop(ref, signum)
         except EngineError as error:
             logger.warning("%s could not be signalled: %s", ref, error.reason)
 

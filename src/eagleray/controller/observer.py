@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 
 from eagleray.engine.base import Engine
@@ -18,6 +19,10 @@ from eagleray.wire.control import Exited
 
 Connect = Callable[..., Awaitable[Client]]
 """`Client.connect`, or the same over another network."""
+
+
+_REMEMBERED = 1000
+"""Refs that were killed; most are gone a moment later, some were gone before."""
 
 
 class Observer:
@@ -37,6 +42,7 @@ class Observer:
         self._clients: dict[str, Client] = {}
         self._announced: set[str] = set()
         self._exits: dict[str, asyncio.Future[Exited]] = {}
+        self._killed: deque[str] = deque(maxlen=_REMEMBERED)
         engine.on_suspended = lambda ref, stopped: post(Suspended(ref, stopped))
 
     async def watch_exits(self) -> None:
@@ -46,10 +52,15 @@ class Observer:
             if waiting is not None and not waiting.done():
                 waiting.set_result(exited)
             self.drop(exited.ref)
+            how = describe(exited, was_meant=exited.ref in self._killed)
             log = self._log_of(exited.ref)
-            self._post(
-                Happened(exited.ref, Trigger.EXITED, describe(exited) + (f" (log: {log})" if log else ""))
-            )
+            self._post(Happened(exited.ref, Trigger.EXITED, how + (f" (log: {log})" if log else "")))
+
+    async def stop(self, ref: str, signum: int) -> None:
+        """As `Engine.stop`; an end by SIGKILL that follows is not taken for one that nobody wanted."""
+        if signum == signal.SIGKILL:
+            self._killed.append(ref)
+        await self._engine.stop(ref, signum)
 
     @contextlib.contextmanager
     def exit_of(self, ref: str) -> Iterator[asyncio.Future[Exited]]:
@@ -99,7 +110,7 @@ class Observer:
             self.drop(ref)
 
 
-def describe(exited: Exited) -> str:
+def describe(exited: Exited, *, was_meant: bool = False) -> str:
     """`its process 12 ended with exit code 3`, or by which signal."""
     if exited.status >= 0:
         return f"its process {exited.pid} ended with exit code {exited.status}"
@@ -108,6 +119,6 @@ def describe(exited: Exited) -> str:
     except ValueError:
         name = f"signal {-exited.status}"
     hint = ""
-    if -exited.status == signal.SIGKILL:
+    if -exited.status == signal.SIGKILL and not was_meant:
         hint = ", probably because the machine or its cgroup is out of memory: see dmesg, and give it less or more"
     return f"its process {exited.pid} was ended by {name}{hint}"
