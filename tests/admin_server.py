@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.compat.client import Reply
+
 from eagleray.admin.actions import Actions
 from eagleray.admin.audit import Audit
 from eagleray.admin.gate import Gate
@@ -73,22 +75,6 @@ class Remembering:
 
 
 @dataclass
-class Answer:
-    """A parsed response."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        return self.body.decode()
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-@dataclass
 class Serving:
     """The server under test."""
 
@@ -99,7 +85,7 @@ class Serving:
 
     async def ask(
         self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | str = b""
-    ) -> Answer:
+    ) -> Reply:
         """One request on a connection of its own; Host, if `headers` do not say, is that of the server."""
         data = body.encode() if isinstance(body, str) else body
         fields = {"host": f"127.0.0.1:{self.port}", "connection": "close", **(headers or {})}
@@ -123,12 +109,12 @@ class Serving:
         return [json.loads(line) for line in text.splitlines()]
 
 
-def parse(raw: bytes) -> Answer:
+def parse(raw: bytes) -> Reply:
     """The only response in `raw`."""
     head, _, body = raw.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in lines)
-    return Answer(int(first.split()[1]), headers, body)
+    return Reply(int(first.split()[1]), headers, body)
 
 
 @asynccontextmanager

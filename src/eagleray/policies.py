@@ -24,8 +24,8 @@ from eagleray.base import logs
 from eagleray.base.errors import ConfigError
 from eagleray.base.ids import DeploymentID, ReplicaID
 from eagleray.base.process import Child, run_child
-from eagleray.rpc.control import ControlMethods
-from eagleray.rpc.server import Incoming, Server
+from eagleray.rpc.control import serve_control
+from eagleray.rpc.server import Incoming
 from eagleray.serve.autoscaling_policy import AutoscalingContext
 from eagleray.spec.autoscaling import AutoscalingConfig
 from eagleray.spec.router import BY_VALUE
@@ -57,14 +57,7 @@ async def _serve(listener: socket.socket) -> None:
     async def ready(_payload: bytes, _incoming: Incoming) -> Empty:
         return Empty()
 
-    methods = ControlMethods({"decide": answer, "ready": ready}, name="policies")
-    server = Server(methods.dispatch)
-    await server.start(listener)
-    try:
-        await asyncio.get_running_loop().create_future()
-    finally:
-        await methods.close()
-        await server.close()
+    await serve_control({"decide": answer, "ready": ready}, listener, name="policies")
 
 
 class Policies:

@@ -118,7 +118,6 @@ def test_a_port_in_use(home: Path) -> None:
         ([":app"], ["':app' is no import path"]),
         (["/:app"], ["'/:app' is no import path"]),
         (["hello:app", "--app-dir", "/not/there"], ["--app-dir", "/not/there"]),
-        (["hello:app", "novalue"], ["Invalid application argument 'novalue'", "<key>=<val>"]),
         (["hello:app", "--port", "70000"], ["--port"]),
         (["hello:app", "--route-prefix", "x"], ["--route-prefix", "start with '/'"]),
         (["hello:app", "--name", "a#b"], ["--name"]),
@@ -130,6 +129,12 @@ def test_wrong_usage(home: Path, arguments: list[str], words: list[str]) -> None
     assert code == 2
     assert error.startswith("Usage: ") and all(word in error for word in words), error
     assert not (home / "state").exists()
+
+
+def test_an_argument_without_a_value(home: Path) -> None:
+    code, error = failing(home, "hello:app", "novalue")
+    assert code == 1, "as with Ray Serve"
+    assert "Invalid application argument 'novalue'" in error and "<key>=<val>" in error
 
 
 def test_a_setting_that_cannot_be_read(home: Path) -> None:

@@ -16,20 +16,8 @@ from click.core import ParameterSource
 
 from eagleray.base.errors import EaglerayError
 from eagleray.cli import interrupt
+from eagleray.cli.files import parse_arguments
 from eagleray.cli.plan import ConfigPlan, Plan
-
-
-def _parse_arguments(pairs: tuple[str, ...]) -> dict[str, str]:
-    """`key=value` pairs for an application builder; values stay strings, only the first `=` splits."""
-    arguments = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not (key and equals and value):
-            raise click.UsageError(
-                f"Invalid application argument '{pair}', must be of the form '<key>=<val>'."
-            )
-        arguments[key] = value
-    return arguments
 
 
 def _check_import_path(path: str) -> str:
@@ -148,7 +136,7 @@ def run(
         config = _read_config(path, str(directory), given)
     plan = Plan(
         import_path="" if config else _check_import_path(path),
-        arguments={} if config else _parse_arguments(arguments),
+        arguments={} if config else parse_arguments(arguments),
         config=config,
         app_dir=str(directory),
         host=host,

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import signal
 from collections.abc import Awaitable, Callable
 
 from eagleray.base.errors import EaglerayError
@@ -18,12 +16,11 @@ from eagleray.base.tasks import Tasks
 from eagleray.controller.environments import Environments
 from eagleray.controller.launch import Launcher
 from eagleray.controller.observer import Observer, describe
+from eagleray.controller.passing import PassingChildren
 from eagleray.engine.base import Engine, EngineError
 from eagleray.reconcile.events import BuildRequest
 from eagleray.spec.environment import recipe_of
 from eagleray.wire.control import Built, Empty, Exited
-
-logger = logging.getLogger("eagleray.controller")
 
 _END_GRACE_S = 2.0
 """A builder that has answered ends by itself within this, or is killed."""
@@ -49,6 +46,7 @@ class Builder:
         self._environments = environments
         self._on_built = on_built
         self._tasks = Tasks("builder")
+        self._children = PassingChildren(observer, self._tasks)
         self._current: dict[str, asyncio.Task[None]] = {}
 
     def build(self, app: str, generation: int, request: BuildRequest) -> None:
@@ -61,15 +59,10 @@ class Builder:
 
     async def _build(self, app: str, generation: int, request: BuildRequest) -> None:
         ref = f"builder-{new_unique_id()}"
-        with self._observer.exit_of(ref) as exited:
-            try:
-                built = await self._ask(ref, app, request, exited)
-                await self._on_built(app, generation, built)
-                await asyncio.wait({exited}, timeout=_END_GRACE_S)
-            finally:
-                self._observer.drop(ref)
-                if not exited.done():
-                    self._tasks.start(self._kill(ref), name=f"kill {ref}")
+        with self._children.one(ref) as exited:
+            built = await self._ask(ref, app, request, exited)
+            await self._on_built(app, generation, built)
+            await asyncio.wait({exited}, timeout=_END_GRACE_S)
 
     async def _ask(self, ref: str, app: str, request: BuildRequest, exited: asyncio.Future[Exited]) -> Built:
         try:
@@ -88,12 +81,6 @@ class Builder:
             how = describe(exited.result()) if exited.done() else str(error)
             log = self._launcher.builder_log_path(app)
             return Built(error=f"'{request.import_path}' could not be imported: {how}. Its log: {log}")
-
-    async def _kill(self, ref: str) -> None:
-        try:
-            await self._observer.stop(ref, signal.SIGKILL)
-        except EngineError as error:
-            logger.warning("%s could not be ended: %s", ref, error.reason)
 
     async def close(self) -> None:
         await self._tasks.close()

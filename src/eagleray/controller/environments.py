@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
-import signal
 
 from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import new_unique_id
 from eagleray.base.tasks import Tasks
 from eagleray.controller.listing import control_address
 from eagleray.controller.observer import Observer, describe
+from eagleray.controller.passing import PassingChildren
 from eagleray.engine.base import Engine, EngineError
 from eagleray.wire.control import Empty, NodeConfig, StartChild, encode
 from eagleray.wire.environment import EnvironmentLaunch, Prepared
-
-logger = logging.getLogger("eagleray.controller")
 
 _EXIT_NOTICE_S = 1.0
 
@@ -35,6 +32,7 @@ class Environments:
         self._config = config
         self._preparing = preparing
         self._tasks = Tasks("environments")
+        self._children = PassingChildren(observer, self._tasks)
         self._running: dict[str, asyncio.Task[Prepared]] = {}
         self._wanted: dict[asyncio.Task[Prepared], int] = {}
 
@@ -71,7 +69,7 @@ class Environments:
             log_path=log_path,
         )
         self._preparing[recipe] = f"Installing packages... (log: {log_path})"
-        with self._observer.exit_of(ref) as exited:
+        with self._children.one(ref) as exited:
             try:
                 await self._engine.start(child)
                 client = await self._observer.dial(ref, address)
@@ -84,15 +82,6 @@ class Environments:
                 return Prepared(error=f"The environment could not be made: {how}. Its log: {log_path}")
             finally:
                 self._preparing.pop(recipe, None)
-                self._observer.drop(ref)
-                if not exited.done():
-                    self._tasks.start(self._kill(ref), name=f"kill {ref}")
-
-    async def _kill(self, ref: str) -> None:
-        try:
-            await self._observer.stop(ref, signal.SIGKILL)
-        except EngineError as error:
-            logger.warning("%s could not be ended: %s", ref, error.reason)
 
     async def close(self) -> None:
         await self._tasks.close()

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextvars import Context
-from inspect import iscoroutine
+from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any
 
 from eagleray.http.outflow import JOINED, Outflow, Put, Turns
@@ -127,6 +127,29 @@ class Call:
         if self.cancelled and iscoroutine(result):
             result.close()
         self.enter()
+
+    def continue_on_loop(self, result: Any) -> None:
+        """What a sync method has returned needs the loop."""
+        assert self.context is not None
+        self.run(self._finish_on_loop(result), self.context)
+
+    async def _finish_on_loop(self, result: Any) -> None:
+        """A task's root."""
+        try:
+            self.enter_with(result)
+            await self.respond(await result if isawaitable(result) else result)
+        except BaseException as error:  # whatever user code raises is the caller's
+            self.failed(error)
+        finally:
+            self.ended()
+
+    async def respond(self, result: Any) -> None:
+        """Answers with what user code has given."""
+        raise NotImplementedError
+
+    def failed(self, error: BaseException) -> None:
+        """Answers for user code that has raised; never raises itself."""
+        raise NotImplementedError
 
     def ended(self) -> None:
         """On the loop: user code has returned."""

@@ -87,14 +87,14 @@ class HttpCall(Call):
             if entry.is_async or isawaitable(result):
                 result = await result
             if isinstance(result, Response):
-                await self._respond(result)
+                await self.respond(result)
             else:
                 headers, body = self._encode(result)
                 self.answer(200, headers, body)
         except (
             BaseException
         ) as error:  # user code may raise anything; this call, and only this one, ends by it
-            self._failed(error)
+            self.failed(error)
         finally:
             self.ended()
 
@@ -112,7 +112,7 @@ class HttpCall(Call):
             if not exchange.complete:
                 raise EaglerayError("The ASGI application has returned without a whole response.")
         except BaseException as error:  # as in `_serve`
-            self._failed(error)
+            self.failed(error)
         finally:
             self.ended()
 
@@ -125,7 +125,7 @@ class HttpCall(Call):
             request._body = body
         return request
 
-    async def _respond(self, result: Any) -> None:
+    async def respond(self, result: Any) -> None:
         """Answers with what user code has returned."""
         if isinstance(result, Response):
             await result(self.scope, self.exchange.receive, self.exchange.send)
@@ -161,31 +161,17 @@ class HttpCall(Call):
                 raise asyncio.CancelledError
             result = entry.function(self._request()) if entry.takes_arguments else entry.function()
             if isinstance(result, Response) or isawaitable(result):
-                self.floor.put(self._continue, result)
+                self.floor.put(self.continue_on_loop, result)
                 return
             headers, body = self._encode(result)
         except BaseException as error:  # the root of this thread's work
-            self._failed(error)
+            self.failed(error)
         else:
             self.answer(200, headers, body)
 
-    def _continue(self, result: Any) -> None:
-        assert self.context is not None
-        self.run(self._finish_on_loop(result), self.context)
-
-    async def _finish_on_loop(self, result: Any) -> None:
-        """A task's root: what a sync entry has returned needs the loop."""
-        try:
-            self.enter_with(result)
-            await self._respond(await result if isawaitable(result) else result)
-        except BaseException as error:  # as in `_serve`
-            self._failed(error)
-        finally:
-            self.ended()
-
     # ---- failures --------------------------------------------------------------------------------------------
 
-    def _failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
         """Answers for user code that has raised; never raises itself."""
         exchange = self.exchange
         if self.cancelled and not exchange.complete:

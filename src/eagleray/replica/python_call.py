@@ -93,7 +93,7 @@ class PythonCall(Call):
         try:
             self.method = self._look_up()
         except BaseException as error:  # user code (a property, say) may raise anything
-            self._failed(error)
+            self.failed(error)
             return
         self._start()
 
@@ -106,15 +106,15 @@ class PythonCall(Call):
             method = self.method
             result = method.function(*args, **kwargs)
             del args, kwargs
-            await self._respond(await result if method.is_async or isawaitable(result) else result)
+            await self.respond(await result if method.is_async or isawaitable(result) else result)
         except (
             BaseException
         ) as error:  # user code may raise anything; this call, and only this one, ends by it
-            self._failed(error)
+            self.failed(error)
         finally:
             self.ended()
 
-    async def _respond(self, result: Any) -> None:
+    async def respond(self, result: Any) -> None:
         kind = type(result)
         if not self.incoming.head.stream:
             self._check_value(kind)
@@ -166,7 +166,7 @@ class PythonCall(Call):
             del args, kwargs
             kind = type(result)
             if kind is AsyncGeneratorType or isawaitable(result):
-                self.floor.put(self._continue, result)
+                self.floor.put(self.continue_on_loop, result)
             elif not self.incoming.head.stream:
                 self._check_value(kind)
                 self._give(result)
@@ -175,7 +175,7 @@ class PythonCall(Call):
             else:
                 raise TypeError(self._not_a_generator(kind))
         except BaseException as error:  # the root of this thread's work
-            self._failed(error)
+            self.failed(error)
 
     def _stream_here(self, items: Generator[Any, None, None]) -> None:
         outflow = None
@@ -215,27 +215,12 @@ class PythonCall(Call):
         try:
             self.floor.base_context.copy().run(self._stream_in_context, items)
         except BaseException as error:  # the root of this thread's work
-            self._failed(error)
+            self.failed(error)
 
     def _stream_in_context(self, items: Generator[Any, None, None]) -> None:
         if self.context is not None:
             _serve_request_context.set(self.context)
         self._stream_here(items)
-
-    def _continue(self, result: Any) -> None:
-        """On the loop: what a sync method has returned needs it."""
-        assert self.context is not None
-        self.run(self._finish_on_loop(result), self.context)
-
-    async def _finish_on_loop(self, result: Any) -> None:
-        """A task's root."""
-        try:
-            self.enter_with(result)
-            await self._respond(await result if isawaitable(result) else result)
-        except BaseException as error:  # as in `_serve`
-            self._failed(error)
-        finally:
-            self.ended()
 
     # ---- failures --------------------------------------------------------------------------------------------
 
@@ -252,7 +237,7 @@ class PythonCall(Call):
             f"{kind.__name__} and not a generator."
         )
 
-    def _failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
         self.body = b""
         if self.cancelled or issubclass(type(error), asyncio.CancelledError):
             self.fail_cancelled()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
 from eagleray.base.errors import EaglerayError
 from eagleray.base.tasks import Tasks
-from eagleray.rpc.server import Incoming
+from eagleray.rpc.server import Incoming, Server
 from eagleray.wire.control import Message, encode
 from eagleray.wire.messages import ErrorHead, ReplyHead
 
@@ -73,6 +74,18 @@ class ControlMethods:
         """Cancels the handlers that run and waits for them; their callers get `cancelled`. Idempotent."""
         self._closed = True
         await self._tasks.close()
+
+
+async def serve_control(methods: Mapping[str, ControlHandler], listener: socket.socket, *, name: str) -> None:
+    """Answers on `listener`, which it closes, until it is cancelled: all that a small child process does."""
+    control = ControlMethods(methods, name=name)
+    server = Server(control.dispatch)
+    await server.start(listener)
+    try:
+        await asyncio.get_running_loop().create_future()
+    finally:
+        await control.close()
+        await server.close()
 
 
 def _canceller(task: asyncio.Task[None]) -> Callable[[], None]:

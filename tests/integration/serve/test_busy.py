@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.ports import free_port
 from tests.waiting import wait_until
 
 from eagleray import serve
 from eagleray.serve.context import process
+
+pytestmark = pytest.mark.usefixtures("instance")
 
 KEY = "busy#Busy"
 
@@ -34,13 +34,6 @@ class Busy:
         """Until there is a file `go`, and tells by another one that it has begun."""
         hold_until_told(directory)
         return os.getpid()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def instance() -> Iterator[None]:
-    serve.start(http_options={"port": free_port()})
-    yield
-    serve.shutdown()
 
 
 def targets() -> list[Any]:

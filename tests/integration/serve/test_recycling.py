@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.ports import free_port
 from tests.processes import still_alive
 from tests.waiting import wait_until
 
 from eagleray import serve
 from eagleray.base.errors import ReplicaUnavailableError
+
+pytestmark = pytest.mark.usefixtures("instance")
 
 
 class Recycled:
@@ -31,13 +31,6 @@ class Recycled:
     async def grow(self, size: int) -> int:
         self.kept.append(bytearray(os.urandom(1)) * size)
         return os.getpid()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def instance() -> Iterator[None]:
-    serve.start(http_options={"port": free_port()})
-    yield
-    serve.shutdown()
 
 
 def deploy(name: str, **options: Any) -> Any:

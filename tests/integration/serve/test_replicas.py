@@ -7,13 +7,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.ports import free_port
 from tests.processes import wait_gone
 from tests.waiting import wait_until
 
@@ -26,6 +25,8 @@ from eagleray.base.errors import (
     RequestCancelledError,
 )
 from eagleray.serve.context import process
+
+pytestmark = pytest.mark.usefixtures("instance")
 
 
 def mark(directory: str, name: str) -> None:
@@ -72,13 +73,6 @@ class Parent:
         async with self.child.choose_replica():
             mark(directory, "holds")
             await asyncio.Event().wait()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def instance() -> Iterator[None]:
-    serve.start(http_options={"port": free_port()})
-    yield
-    serve.shutdown()
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

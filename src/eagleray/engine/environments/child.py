@@ -20,8 +20,8 @@ from eagleray.base.settings import Settings
 from eagleray.engine.environments.archive import link_module, unpack
 from eagleray.engine.environments.cache import Cache, cache_home
 from eagleray.engine.environments.packages import install, read_packages
-from eagleray.rpc.control import ControlMethods
-from eagleray.rpc.server import Incoming, Server
+from eagleray.rpc.control import serve_control
+from eagleray.rpc.server import Incoming
 from eagleray.wire.control import decode
 from eagleray.wire.environment import EnvironmentLaunch, Prepared
 
@@ -41,14 +41,7 @@ async def _serve(recipe: str, listener: socket.socket) -> None:
     async def answer(_payload: bytes, _incoming: Incoming) -> Prepared:
         return await asyncio.to_thread(prepare, recipe)
 
-    methods = ControlMethods({"prepare": answer}, name="environment")
-    server = Server(methods.dispatch)
-    await server.start(listener)
-    try:
-        await asyncio.get_running_loop().create_future()
-    finally:
-        await methods.close()
-        await server.close()
+    await serve_control({"prepare": answer}, listener, name="environment")
 
 
 def prepare(recipe_text: str) -> Prepared:
