@@ -254,6 +254,7 @@ MISTAKES = (
         "    x = 1",
         "/not/there",
         "does not exist",
+        "name a folder or a .zip file",
         ray_actor_options={"runtime_env": {"working_dir": "/not/there"}},
     ),
     started(

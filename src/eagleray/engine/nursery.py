@@ -58,8 +58,11 @@ class Nursery:
     ) -> Started:
         """Raises EngineError in node, and Forked in the child. The caller closes what only the child needs."""
         if request.cwd and not os.path.isdir(request.cwd):
+            what = "is no folder" if os.path.exists(request.cwd) else "does not exist"
             raise EngineError(
-                "internal", f"Working directory '{request.cwd}' of '{request.ref}' does not exist."
+                "internal",
+                f"Working directory '{request.cwd}' {what}: name a folder or a .zip file of this machine in "
+                f"runtime_env['working_dir'].",
             )
         log_path = request.log_path or os.path.join(self._logs_dir, _file_name(request.ref))
         child = Child(

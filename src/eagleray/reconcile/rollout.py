@@ -182,7 +182,7 @@ def failure_message(rollout: Rollout, target: Target, back_to: Target | None = N
 
 
 def _named(target: Target, other: Target) -> str:
-    if target.version == other.version:
+    if target.code_version == other.code_version:  # only options differ
         return f"version '{target.code_version}' with its former configuration"
     return f"version '{target.code_version}'"
 

@@ -76,6 +76,19 @@ def test_it_survives_the_controller_and_ends_with_the_next_deploy() -> None:
     assert versions(decided).isdisjoint({good})
 
 
+def test_a_version_with_other_options_is_told_from_itself() -> None:
+    decided = Decided()
+    decided.deploy(model={"auto_rollback": True})
+    decided.settle()
+    decided.outcome = lambda row: TRACEBACK
+    variables = {"runtime_env": {"env_vars": {"LEVEL": "wrong"}}}
+    decided.deploy(model={"auto_rollback": True, "ray_actor_options": variables})
+    decided.settle()
+    decided.advance(60)
+    message = decided.status().message
+    assert "was rolled back" in message and "with its former configuration serves" in message
+
+
 def test_sick_replicas_of_the_new_version_count() -> None:
     decided = Decided()
     options = {"num_replicas": 3, "auto_rollback": True, "health_check_period_s": 1}
