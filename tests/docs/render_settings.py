@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 from dataclasses import fields
 from pathlib import Path
+
+from tests.docs.member_docs import member_docs
 
 from eagleray.base.settings import PREFIX, Settings
 from eagleray.http.limits import HttpLimits
@@ -62,7 +62,7 @@ def render() -> str:
     for item in fields(Settings):
         rows.append(f"| `{PREFIX}{item.name.upper()}` | `{item.default!r}` | {item.metadata['doc']} |\n")
     rows.append(LIMITS)
-    documented = _field_docs(HttpLimits)
+    documented = member_docs(HttpLimits)
     for item in fields(HttpLimits):
         rows.append(f"| `{item.name}` | `{item.default!r}` | {documented[item.name]} |\n")
     rows.append(GRPC)
@@ -79,22 +79,6 @@ def render() -> str:
             f"| `{name}` | {default} | {extra.get('unit', '')} | {extra.get('effect', 'restart')} |\n"
         )
     return "".join(rows)
-
-
-def _field_docs(cls: type) -> dict[str, str]:
-    """The string below each field of a class."""
-    body = ast.parse(inspect.getsource(cls)).body[0]
-    assert isinstance(body, ast.ClassDef)
-    found = {}
-    for field, doc in zip(body.body, body.body[1:], strict=False):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(doc, ast.Expr)
-            and isinstance(doc.value, ast.Constant)
-        ):
-            assert isinstance(field.target, ast.Name)
-            found[field.target.id] = " ".join(str(doc.value.value).split())
-    return found
 
 
 if __name__ == "__main__":

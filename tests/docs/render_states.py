@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 from pathlib import Path
+
+from tests.docs.member_docs import member_docs
 
 from eagleray.reconcile.instance import COUNTED, GOING, LISTED, TABLE, InstanceState, Trigger
 
@@ -45,7 +45,7 @@ it as it is: {late}.
 
 def render() -> str:
     """The page as it should be."""
-    states, triggers = _docs(InstanceState), _docs(Trigger)
+    states, triggers = member_docs(InstanceState), member_docs(Trigger)
     rows = [HEAD]
     for state in InstanceState:
         marks = " | ".join("yes" if state in group else "" for group in (LISTED, COUNTED, GOING))
@@ -61,22 +61,6 @@ def render() -> str:
         if TABLE.get((before, trigger), before) is not before
     ]
     return "".join(rows)
-
-
-def _docs(cls: type) -> dict[str, str]:
-    """The string below each member, where there is one."""
-    body = ast.parse(inspect.getsource(cls)).body[0]
-    assert isinstance(body, ast.ClassDef)
-    found = {}
-    for member, doc in zip(body.body, body.body[1:], strict=False):
-        if (
-            isinstance(member, ast.Assign)
-            and isinstance(doc, ast.Expr)
-            and isinstance(doc.value, ast.Constant)
-        ):
-            assert isinstance(member.targets[0], ast.Name)
-            found[member.targets[0].id] = " ".join(str(doc.value.value).split())
-    return found
 
 
 if __name__ == "__main__":
