@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.integration.cli.detached import shell
+from tests.waiting import wait_until
 
 
 def test_files_and_instances_that_are_not_there(home: Path) -> None:
@@ -36,3 +38,22 @@ def test_sockets_of_an_instance_that_was_killed(home: Path) -> None:
         user.kill_everything()
         assert "eagleray start" in user.error("status")
         assert f"127.0.0.1:{user.port}" in user.start()
+
+
+def test_a_state_that_is_damaged(home: Path) -> None:
+    with shell(home) as user:
+        user.start()
+        user.kill_everything()
+        [key] = home.glob("state/main/instance.key")
+        good = key.read_bytes()
+        key.write_bytes(b"")
+        with ThreadPoolExecutor(1) as elsewhere:
+            starting = elsewhere.submit(user.run, "start", "--http-port", str(user.port))
+            log = home / "state/main/logs/controller.log"
+            try:
+                wait_until(
+                    lambda: f"The key '{key}' is damaged: move it away" in log.read_text(), what="the reason"
+                )
+            finally:
+                key.write_bytes(good)
+            assert f"127.0.0.1:{user.port}" in starting.result().stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -33,6 +34,9 @@ _END_S = 10.0
 """Node's own end takes at most 2 s after everything else is gone."""
 
 _LOOK_S = 0.02
+
+_PATIENCE_S = 5.0
+"""After this a start that has not ended says where its reason may stand."""
 
 
 @click.command()
@@ -109,7 +113,7 @@ def _tell_running() -> None:
 def _announce(places: Places) -> None:
     """Waits until the proxies listen; an instance whose proxy cannot is ended."""
     try:
-        info = ask(places.address, "info", Empty(), InstanceInfo)
+        info = run(_first_info(places))
         failed = info.http_error or info.grpc_error
     except NotReachedError as error:
         raise click.ClickException(
@@ -125,6 +129,21 @@ def _announce(places: Places) -> None:
     if info.admin_url:
         click.echo(f"  Admin  {info.admin_url} (token: {info.admin_token_path})")
     click.echo(f"  Logs   {info.logs_dir}\n  Next   eagleray deploy config.yaml\n  Stop   eagleray shutdown")
+
+
+async def _first_info(places: Places) -> InstanceInfo:
+    asking = asyncio.ensure_future(_info(places.address))
+    _, late = await asyncio.wait({asking}, timeout=_PATIENCE_S)
+    if late:
+        click.echo(
+            f"The controller does not answer yet; the reason may stand in {places.logs_dir}.", err=True
+        )
+    return await asking
+
+
+async def _info(address: str) -> InstanceInfo:
+    async with connected(address) as client:
+        return await client.request("info", Empty(), InstanceInfo, timeout_s=None)
 
 
 @click.command()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 from eagleray.base import logs
 from eagleray.base.process import Child, run_child
 from eagleray.controller.boot import run_controller
 from eagleray.engine.local import LocalEngine
+from eagleray.store.base import StoreError
 from eagleray.store.sqlite import SqliteStore
 from eagleray.wire.control import NodeConfig, decode
+
+logger = logging.getLogger("eagleray.controller")
 
 
 def main(child: Child) -> None:
@@ -30,5 +34,9 @@ async def _run(child: Child, config: NodeConfig) -> None:
     engine = await LocalEngine.attach(child.node_fd, config)
     try:
         await run_controller(config, engine, SqliteStore(config.state_dir), child.listener)
+    except StoreError as error:
+        # Told now: node kills a controller whose channel has ended, at once and before its traceback.
+        logger.critical("The controller cannot start, and is tried again: %s", error)
+        raise
     finally:
         await engine.close()
