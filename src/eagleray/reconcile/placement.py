@@ -53,6 +53,8 @@ class Shortage(msgspec.Struct, frozen=True):
 
 def place(supply: Supply, held: Iterable[Allocation], demand: Demand) -> Allocation | Shortage:
     """Chooses for `demand` from what `held` leaves of `supply`. Fractions share the fullest GPU that has room."""
+    if not (demand.gpus or demand.memory or demand.custom):
+        return Allocation()  # at once: the sums below, for each of thousands of replicas, would take minutes
     held = list(held)
     missing = []
     gpus = _choose_gpus(supply, held, demand.gpus)
