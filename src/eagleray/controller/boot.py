@@ -136,7 +136,9 @@ class _Assembly:
         self._departure = Departure(config.drain_delay_s, controller.post)
         engine.on_leaving = self._departure.begin
         self._autoscaling = Autoscaling(world, controller.post, clock)
-        self._policies = PolicyRunner(world, engine, self._observer, launcher, self._autoscaling)
+        self._policies = PolicyRunner(
+            world, engine, self._observer, launcher, self._environments, self._autoscaling
+        )
         controller.on_pass = self._refresh_scaling
         details = Details(
             world, config, launcher.log_path, self._effects.docs_paths.get, self._autoscaling.detail

@@ -123,14 +123,18 @@ class Launcher:
             logs_dir=self.config.logs_dir,
         )
 
-    def policy_child(self, ref: str, app: str, sys_path: list[str]) -> StartChild:
-        """A child that runs the application's autoscaling policies."""
+    def policy_child(self, ref: str, app: str, target: Target, prepared: Prepared) -> StartChild:
+        """A child that runs the application's autoscaling policies, in the environment of a replica of `target`."""
         return StartChild(
             ref=ref,
             module="eagleray.policies",
-            payload=encode(PolicyLaunch(app=app, sys_path=sys_path)),
+            payload=encode(PolicyLaunch(app=app, sys_path=[*prepared.paths, *target.sys_path])),
+            env=dict(target.env_vars),
+            cwd=prepared.working_dir or target.working_dir,
             listen=self.address(ref).removeprefix("unix:"),
             log_path=f"{self.config.logs_dir}/policies_{_safe(app)}.log",
+            python=prepared.python,
+            holds=prepared.holds,
         )
 
     def builder_child(self, ref: str, app: str, request: BuildRequest, prepared: Prepared) -> StartChild:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import signal
 from typing import Any, NoReturn
 
-from eagleray.base.errors import EaglerayError
+from eagleray.base.errors import DeployError, EaglerayError
 from eagleray.base.ids import new_unique_id
 from eagleray.base.tasks import Tasks
 from eagleray.controller.autoscaling import Autoscaling
+from eagleray.controller.environments import Environments
 from eagleray.controller.launch import Launcher
 from eagleray.controller.observer import Observer
+from eagleray.controller.passing import PassingChildren
 from eagleray.controller.replica_stats import ReplicaStats
-from eagleray.engine.base import Engine, EngineError
+from eagleray.engine.base import Engine
 from eagleray.reconcile.scaling import ScalingRules
+from eagleray.reconcile.target import Target
 from eagleray.reconcile.world import World
 from eagleray.rpc.client import Client
 from eagleray.wire.control import Empty
@@ -53,15 +55,18 @@ class PolicyRunner:
         engine: Engine,
         observer: Observer,
         launcher: Launcher,
+        environments: Environments,
         autoscaling: Autoscaling,
     ) -> None:
         self._world = world
         self._engine = engine
         self._observer = observer
         self._launcher = launcher
+        self._environments = environments
         self._autoscaling = autoscaling
         self._stats = ReplicaStats(world, observer)
         self._tasks = Tasks("policies")
+        self._children = PassingChildren(observer, self._tasks)
         self._running: dict[str, tuple[int, asyncio.Task[None]]] = {}
         """Application -> generation of its code, and the task."""
         self._states: dict[str, Any] = {}
@@ -99,25 +104,27 @@ class PolicyRunner:
             ref = f"policy-{new_unique_id()}"
             began = asyncio.get_running_loop().time()
             is_policy = False
-            try:
-                await self._ask_until_failure(app, ref)
-            except _Silent:
-                is_policy = True
-            except (OSError, EaglerayError, TimeoutError) as error:
-                problem = f"its policies do not answer: {error or 'no answer in time'}"
-                logger.error("Autoscaling of application '%s' stands still, %s", app, problem)
-                for key in self._keys(app):
-                    self._autoscaling.failed(key, problem)
-            finally:
-                self._observer.drop(ref)
-                self._tasks.start(self._kill(ref), name=f"kill {ref}")
+            with self._children.one(ref):
+                try:
+                    await self._ask_until_failure(app, ref)
+                except _Silent:
+                    is_policy = True
+                except (OSError, EaglerayError, TimeoutError) as error:
+                    problem = f"its policies do not answer: {error or 'no answer in time'}"
+                    logger.error("Autoscaling of application '%s' stands still, %s", app, problem)
+                    for key in self._keys(app):
+                        self._autoscaling.failed(key, problem)
             if asyncio.get_running_loop().time() - began > _BACK_OFF_S[-1] + POLICY_TIMEOUT_S:
                 failures = 0
             await asyncio.sleep(_back_off_s(0 if is_policy else failures))
             failures += not is_policy
 
     async def _ask_until_failure(self, app: str, ref: str) -> NoReturn:
-        await self._engine.start(self._launcher.policy_child(ref, app, self._sys_path(app)))
+        target = self._target(app)
+        prepared = await self._environments.prepare(target.environment)
+        if prepared.error:
+            raise DeployError(prepared.error)
+        await self._engine.start(self._launcher.policy_child(ref, app, target, prepared))
         client = await self._observer.dial(ref, self._launcher.address(ref))
         await client.request("ready", Empty(), Empty, timeout_s=_START_TIMEOUT_S)
         while True:
@@ -133,12 +140,13 @@ class PolicyRunner:
             if rules.is_custom and key.startswith(f"{app}#")
         ]
 
-    def _sys_path(self, app: str) -> list[str]:
-        for key in self._world.deployments_of(app):
-            target = self._world.deployments[key].target
-            if target is not None:
-                return list(target.sys_path)
-        return []
+    def _target(self, app: str) -> Target:
+        """Policies run where the code of the first deployment that has one does."""
+        for key in [*self._keys(app), *self._world.deployments_of(app)]:
+            found = self._world.deployments.get(key)
+            if found is not None and found.target is not None:
+                return found.target
+        raise DeployError(f"application '{app}' is going")
 
     async def _ask(self, client: Client, rules: dict[str, ScalingRules]) -> None:
         """One round: each policy for its deployment, an application's policy for all that it has."""
@@ -195,9 +203,3 @@ class PolicyRunner:
                 self._autoscaling.wanted(key, answer.counts[key])
             if key in answer.states:
                 self._states[key] = json.loads(answer.states[key])
-
-    async def _kill(self, ref: str) -> None:
-        try:
-            await self._observer.stop(ref, signal.SIGKILL)
-        except EngineError as error:
-            logger.warning("%s could not be ended: %s", ref, error.reason)

@@ -174,3 +174,33 @@ class Show:
 
 app = Show.bind()
 """
+
+
+SCALED = """
+import tiny_env_pkg
+from eagleray import serve
+
+def wanted(context):
+    return 2 if tiny_env_pkg.version == "2.0" else 1
+
+@serve.deployment(autoscaling_config={
+    "max_replicas": 3, "upscale_delay_s": 0, "policy": {"policy_function": "scaled:wanted"}
+})
+class Scaled:
+    def __call__(self):
+        return tiny_env_pkg.version
+
+app = Scaled.bind()
+"""
+
+
+def test_policies_run_in_the_environment_of_their_application(started: Shell) -> None:
+    started.write("scaled.py", SCALED)
+    pip = {"packages": ["tiny_env_pkg==2.0"], "pip_install_options": ["--no-deps"]}
+    started("deploy", config(started, "s.json", import_path="scaled:app", runtime_env={"pip": pip}))
+    wait_status(started, "RUNNING")
+
+    def replicas() -> object:
+        return started.status("app")["deployments"]["Scaled"]["replica_states"]
+
+    wait_until(lambda: replicas() == {"RUNNING": 2}, "what the policy wants")
