@@ -11,6 +11,7 @@ from eagleray.controller import controller
 from eagleray.controller.publisher import Publisher
 from eagleray.reconcile import deployment, lifecycle, world
 from eagleray.reconcile import events as e
+from eagleray.reconcile.autoscaler import Autoscaler
 from eagleray.reconcile.world import INSTANCES, World
 from eagleray.routing.call import RoutedCall
 from eagleray.routing.pool import Pool
@@ -98,6 +99,21 @@ def do_not_hear_of_room(patch: Patch) -> None:
     patch.setattr(Pool, "wake", lambda self: None)
 
 
+def never_wake(patch: Patch) -> None:
+    patch.setattr(Autoscaler, "_wake", lambda self, target, low, high: None)
+
+
+def never_scale_down(patch: Patch) -> None:
+    damped = Autoscaler._damped
+    patch.setattr(
+        Autoscaler, "_damped", lambda self, running, wish: max(damped(self, running, wish), running)
+    )
+
+
+def ignore_wishes_to_be_replaced(patch: Patch) -> None:
+    patch.setattr(lifecycle, "_expire", lambda world, instance, reason: None)
+
+
 MUTATIONS = [
     (drain_before_routers_know, "told to drain"),
     (start_without_a_row, "before its row is durable"),
@@ -109,6 +125,9 @@ MUTATIONS = [
     (send_again_what_may_have_run, "and again on"),
     (keep_replicas_that_left_the_table, "does not list"),
     (do_not_hear_of_room, "have no answer"),
+    (never_wake, "for which it will wake"),
+    (never_scale_down, "replicas without load"),
+    (ignore_wishes_to_be_replaced, "want to be replaced"),
 ]
 
 

@@ -33,7 +33,8 @@ class ApplicationRow(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `generation` counts what was accepted under the name, `spec_generation` is that of `spec`. `config` is what a config
     file says of it (JSON; empty: a script has deployed it), `code_spec` what was built from the code that
-    `code_digest` names, `scaled` the replicas that were asked for from outside, by deployment.
+    `code_digest` names, `scaled` the replicas that were asked for from outside, by deployment. `spec_config` is what
+    `config` was when `spec` was accepted; None while it still is that.
     """
 
     name: str
@@ -48,6 +49,12 @@ class ApplicationRow(msgspec.Struct, frozen=True, omit_defaults=True):
     code_spec: str = ""
     code_digest: str = ""
     scaled: dict[str, int] = {}
+    spec_config: str | None = None
+
+    @property
+    def config_in_force(self) -> str:
+        """The config that belongs to `spec`, also while a newer one is being built or could not be."""
+        return self.config if self.spec_config is None else self.spec_config
 
 
 def accepted_row(
@@ -79,6 +86,8 @@ def accepted_row(
         code_spec=event.code_spec,
         build=None,
         error=event.error,
+        scaled=_still_scaled(old, old.config) if event.spec else old.scaled,
+        spec_config=None if event.spec else old.spec_config,
     )
 
 
@@ -93,7 +102,7 @@ def _import_row(old: ApplicationRow | None, event: e.ImportRequested, generation
         config=event.config,
         code_spec="",
         code_digest=event.code_digest,
-        scaled=_still_scaled(kept, event.config),
+        spec_config=kept.config_in_force if kept.spec else None,
     )
 
 
@@ -104,15 +113,15 @@ def _still_scaled(row: ApplicationRow, config: str) -> dict[str, int]:
 
 
 def _declared_row(old: ApplicationRow, event: e.Declared, generation: int) -> ApplicationRow:
-    scaled = _still_scaled(old, event.config)
     if not event.spec:
         # Its builder is at work and will read the new config, or the config does not fit the code.
         build = old.build
         if build is not None:  # nobody else may have the prefix meanwhile
             prefix = msgspec.json.decode(event.config).get("route_prefix", "/")
             build = msgspec.structs.replace(build, route_prefix=prefix)
+        in_force = old.config_in_force if old.spec else None
         return msgspec.structs.replace(
-            old, config=event.config, error=event.error, build=build, scaled=scaled
+            old, config=event.config, error=event.error, build=build, spec_config=in_force
         )
     return msgspec.structs.replace(
         old,
@@ -122,7 +131,8 @@ def _declared_row(old: ApplicationRow, event: e.Declared, generation: int) -> Ap
         spec=event.spec,
         config=event.config,
         error="",
-        scaled=scaled,
+        scaled=_still_scaled(old, event.config),
+        spec_config=None,
     )
 
 
@@ -146,10 +156,11 @@ def blobs_of(spec: str) -> frozenset[str]:
 def current_targets(world: World, row: ApplicationRow) -> dict[str, Target]:
     """Deployment key -> target, with the capacity of the instance and what was scaled from outside."""
     targets = targets_of(ApplicationSpec.from_json(row.spec.encode()))
-    if not row.config:
+    config = row.config_in_force
+    if not config:
         return targets
     capacity = world.declared.get("target_capacity")
-    policy = msgspec.json.decode(row.config).get("autoscaling_policy")
+    policy = msgspec.json.decode(config).get("autoscaling_policy")
     if policy:
         kwargs = msgspec.json.encode(policy.get("policy_kwargs") or {}).decode()
         targets = {
@@ -196,8 +207,15 @@ def scaled(world: World, event: e.Scaled, now: float) -> set[str]:
 
 
 def instance_declared(world: World, event: e.InstanceDeclared, now: float) -> set[str]:
+    before = world.declared.get("target_capacity")
     world.declare(event.text)
-    return set()
+    if world.declared.get("target_capacity") == before:
+        return set()
+    dirty: set[str] = set()
+    for row in world.applications.values():  # also those whose newest code could not be built
+        if row.spec and row.config_in_force and not row.deleting:
+            dirty |= world.set_targets(row.name, row.spec_generation, current_targets(world, row))
+    return dirty
 
 
 def _take_over(world: World, row: ApplicationRow) -> set[str]:

@@ -258,6 +258,37 @@ def test_target_capacity_scales_and_comes_back(directory: Path) -> None:
     scene(directory, scenario)
 
 
+def test_target_capacity_counts_also_where_the_newest_code_is_broken(directory: Path) -> None:
+    async def scenario(declared: Declared) -> None:
+        declared.code["a"] = {"model": {"num_replicas": 4}}
+        await declared.serve(app("a"), target_capacity=50)
+        assert (await declared.put(app("a", import_path="broken:app"), target_capacity=50)).error == ""
+        await declared.running.wait("a")
+        assert len(declared.refs()) == 2
+        assert (await declared.put(app("a", import_path="broken:app"))).error == ""
+        await declared.engine.until(lambda: len(declared.refs()) == 4)
+
+    scene(directory, scenario)
+
+
+def test_restart_changes_nothing_of_a_script_whose_config_could_not_be_built(directory: Path) -> None:
+    async def scenario(declared: Declared) -> None:
+        text = application("a", "/a", model={"num_replicas": 4})
+        assert await declared.running.deploy(text) == ""
+        assert (await declared.running.wait("a"))[-1].outcome == "running"
+        before = declared.refs()
+        assert (await declared.put(app("a", import_path="broken:app"), target_capacity=50)).error == ""
+        await declared.running.wait("a")
+        await declared.running.crash()
+        await declared.running.boot()
+        reply = await declared.running.ask("details", Empty(), JsonReply)
+        model = json.loads(reply.body)["applications"]["a"]["deployments"]["model"]
+        assert model["target_num_replicas"] == 4
+        assert declared.refs() == before
+
+    scene(directory, scenario)
+
+
 def test_what_was_acknowledged_outlives_the_controller(directory: Path) -> None:
     async def scenario(declared: Declared) -> None:
         declared.code["a"] = {"model": {"num_replicas": 1}}

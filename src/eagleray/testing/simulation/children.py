@@ -12,6 +12,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from eagleray.base.errors import EaglerayError
 from eagleray.base.tasks import Tasks
 from eagleray.routing.router import Router
 from eagleray.routing.subscription import Subscription
@@ -20,7 +21,19 @@ from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.server import Incoming, Server, ServerConnection
 from eagleray.rpc.unix import calls_path
 from eagleray.testing.simulation.network import MAX_DELAY_S, Process
-from eagleray.wire.control import Drain, Empty, Health, Ready, Reconfigure, ReplicaLaunch, StartChild, decode
+from eagleray.wire.control import (
+    BuilderLaunch,
+    Built,
+    Drain,
+    Empty,
+    Expire,
+    Health,
+    Ready,
+    Reconfigure,
+    ReplicaLaunch,
+    StartChild,
+    decode,
+)
 from eagleray.wire.messages import DRAINING, REJECTED, CallHead, ErrorHead, ReplyHead
 from eagleray.wire.streams import CallHandler
 
@@ -43,6 +56,7 @@ class Child(Process):
         self.rng = random.Random(f"{machine.seed}/{pid}")
         self.draining = False
         self.is_up = False
+        self.expired = ""
         self.tasks = Tasks(self.ref)
         self.control = ControlMethods(self.methods(), name=self.ref)
         self.server = Server(self.control.dispatch)
@@ -81,7 +95,7 @@ class Child(Process):
             self.machine.suspended(self)
 
     async def check_health(self, body: bytes, incoming: Incoming) -> Health:
-        return Health(error="it feels sick" if self.ref in self.machine.sick else "")
+        return Health(error="it feels sick" if self.ref in self.machine.sick else "", expired=self.expired)
 
     async def ready(self, body: bytes, incoming: Incoming) -> Ready:
         raise NotImplementedError
@@ -112,6 +126,7 @@ class SimReplica(Child):
         self.up = asyncio.Event()
         self.error = ""
         self.ongoing = 0
+        self.taken = 0
         self.limit = self.launch.max_ongoing_requests
         self.idle = asyncio.Event()
         self.idle.set()
@@ -178,9 +193,25 @@ class SimReplica(Child):
             incoming.fail(ErrorHead(REJECTED, "", self.ongoing))
         else:
             self.ongoing += 1
+            self.taken += 1
+            if self.taken == self.launch.max_requests:
+                self.run(self._expire(), "expire")
             self.idle.clear()
             self.machine.ledger.executed(incoming.head.request_id, self.ref)
             self.run(self._answer(incoming), "call")
+
+    async def _expire(self) -> None:
+        """Should the controller be away, the next health check tells it."""
+        self.expired = f"it has taken {self.taken} requests"
+        message = Expire(replica_id=self.launch.replica_id, reason=self.expired)
+        try:
+            client = await Client.connect(self.machine.controller_address, dial=self.dial)
+            try:
+                await client.request("expire", message, Empty, timeout_s=30.0)
+            finally:
+                client.close()
+        except (OSError, EaglerayError):
+            pass
 
     async def _answer(self, incoming: Incoming) -> None:
         await self.pause(self.rng.choice((0.001, 0.05, 0.5)) * (0.5 + self.rng.random()))
@@ -192,6 +223,23 @@ class SimReplica(Child):
         for session in refused:
             if not session.closed:
                 session.room()
+
+
+class SimBuilder(Child):
+    """Gives the application that its config's `args` hold, after a while, and ends."""
+
+    def methods(self) -> dict[str, Callable[[bytes, Incoming], Awaitable[Any]]]:
+        return {"build": self.build}
+
+    async def build(self, body: bytes, incoming: Incoming) -> Built:
+        await self.pause(self.rng.choice((0.01, 0.5, 3.0)) * self.rng.random())
+        self.run(self._leave(), "leave")
+        launch = decode(self.request.payload, BuilderLaunch)
+        return Built(spec=launch.args["spec"].encode())
+
+    async def _leave(self) -> None:
+        await self.pause(0.01 + 2 * MAX_DELAY_S)
+        self.end(0)
 
 
 class WatchedClient(Client):

@@ -130,6 +130,10 @@ class Ledger:
             finally:
                 self._waiting = [one for one in self._waiting if one[1] is not done]
 
+    def open(self, key: str) -> int:
+        """How many requests for this deployment have not ended."""
+        return sum(call.key == key for call in self._open.values())
+
     def waiting(self, keys: Iterable[str]) -> list[str]:
         """Requests without an outcome that should have one, for these deployments."""
         keys = set(keys)

@@ -19,16 +19,16 @@ from eagleray.reconcile.applications import APPLICATIONS
 from eagleray.reconcile.deployment import shortage_of
 from eagleray.reconcile.instance import InstanceState
 from eagleray.reconcile.placement import Shortage, place
-from eagleray.reconcile.world import INSTANCES, World
+from eagleray.reconcile.world import INSTANCES, Deployment, World
 from eagleray.rpc.client import Client
-from eagleray.spec.application import ApplicationSpec
 from eagleray.testing.simulation.children import SimProxy, SimRouter
+from eagleray.testing.simulation.draw import application, brief, config
 from eagleray.testing.simulation.faults import Faults
 from eagleray.testing.simulation.loop import VirtualLoop
 from eagleray.testing.simulation.machine import Machine
 from eagleray.testing.simulation.network import Process
 from eagleray.testing.simulation.watch import Floors, WatchedWorld, rows_of
-from eagleray.wire.control import Accepted, DeleteApplications, Deploy, Empty
+from eagleray.wire.control import Accepted, ApplyConfig, DeleteApplications, Deploy, Empty, ScaleDeployment
 
 APPS = ("a", "b")
 _ACT_S = 40.0
@@ -119,18 +119,27 @@ class Run:
     async def _use(self) -> None:
         rng, until = self._rng, self._loop.time() + _ACT_S
         while self._loop.time() < until:
-            app = rng.choice(APPS)
-            if rng.random() < 0.85:
-                await self._deploy(app)
+            app, wish = rng.choice(APPS), rng.random()
+            if wish < 0.6:
+                text = application(app, rng)
+                self.machine.trace(f"user deploys {app}: {brief(text)}")
+                await self._deploy(app, "deploy", Deploy(specs=[text.encode()]))
+            elif wish < 0.75:
+                written = config(app, rng)
+                self.machine.trace(f"user declares {app}: {brief(written['args']['spec'])}")
+                message = ApplyConfig(config=json.dumps(written).encode(), name=app)
+                await self._deploy(app, "apply_config", message)
+            elif wish < 0.8:
+                await self._set_capacity(rng.choice((None, 0, 50, 100)))
+            elif wish < 0.85:
+                await self._scale(app, rng.choice((0, 1, 3)))
             else:
                 await self._delete(app)
             await asyncio.sleep(rng.expovariate(1 / 4.0))
 
-    async def _deploy(self, app: str) -> None:
-        text = application(app, self._rng)
+    async def _deploy(self, app: str, method: str, message: Any) -> None:
         machine = self.machine
-        machine.trace(f"user deploys {app}: {_brief(text)}")
-        reply = await self._ask("deploy", Deploy(specs=[text.encode()]), Accepted)
+        reply = await self._ask(method, message, Accepted)
         if reply is None or reply.error:
             machine.trace(f"the deploy of {app} was refused: {reply.error if reply else 'no answer'}")
             return
@@ -142,6 +151,17 @@ class Run:
                 return
             await asyncio.sleep(0.1)
         machine.violated(f"the deploy of {app} was acknowledged and is lost")
+
+    async def _set_capacity(self, percent: float | None) -> None:
+        """Of all applications of the config, which stay as they are."""
+        self.machine.trace(f"user sets target_capacity to {percent}")
+        text = json.dumps({"target_capacity": percent, "applications": []})
+        await self._ask("apply_config", ApplyConfig(config=text.encode(), merge=True), Accepted)
+
+    async def _scale(self, app: str, count: int) -> None:
+        """From outside, which is refused unless the application's config allows it."""
+        self.machine.trace(f"user scales {app} to {count}")
+        await self._ask("scale", ScaleDeployment(app, "front", count), Accepted)
 
     async def _delete(self, app: str) -> None:
         machine = self.machine
@@ -179,7 +199,9 @@ class Run:
         self.machine.on_leaving = self._crowd
         while self._acting:
             await asyncio.sleep(rng.expovariate(2.0))
-            self._send(f"{rng.choice(APPS)}#front")
+            key = f"{rng.choice(APPS)}#front"
+            for _ in range(12 if rng.random() < 0.02 else 1):
+                self._send(key)
         self.machine.on_leaving = lambda key: None
 
     def _crowd(self, key: str) -> None:
@@ -213,9 +235,15 @@ class Run:
             return
         world = machine.world
         assert isinstance(world, WatchedWorld)
-        await asyncio.sleep(1.0)  # reports that are still under way
+        given_up = any(
+            one.target and one.target.rules and one.row.rollout.halted for one in world.deployments.values()
+        )
+        # Reports that are still under way; and what load asks for where no target says when it is reached.
+        await asyncio.sleep(61.0 if given_up else 1.0)
         before = world.loud_events
         await asyncio.sleep(_REST_S)
+        if any(map(_ages, world.deployments.values())):
+            return
         if world.loud_events != before:
             machine.violated(f"{world.loud_events - before} decisions while nothing happened")
         again = World("again", "/run 0")
@@ -233,26 +261,13 @@ class Run:
                 return f"'{app}' should {'' if is_there else 'not '}be there"
         if set(machine.children) != set(world.instances):
             return f"processes {sorted(machine.children)}, rows {sorted(world.instances)}"
-        for ref, one in world.instances.items():
-            if one.state is not InstanceState.RUNNING:
-                return f"{ref} is {one.state}"
         for key, deployment in world.deployments.items():
-            target = deployment.target
-            if target is None and self._is_held_up(key.partition("#")[0]):
-                continue  # old callers serve on
-            if target is None:
-                return f"{key} is still there"
-            if deployment.row.rollout.halted:
-                continue
-            instances = world.instances_of(key)
-            if isinstance(place(world.supply, world.allocations(), target.demand), Shortage):
-                continue
-            if len(instances) != target.num_replicas or {one.row.version for one in instances} != {
-                target.version
-            }:
-                return f"{key} has {len(instances)} replicas"
+            if unrest := self._unrest_of(key, deployment):
+                return unrest
         # One that waits for resources may wait for ever.
-        waiting = machine.ledger.waiting(key for key in world.deployments if world.instances_of(key))
+        waiting = machine.ledger.waiting(
+            key for key, one in world.deployments.items() if world.instances_of(key) or _wakes(one)
+        )
         return f"requests have no answer: {waiting}" if waiting else ""
 
     def _is_held_up(self, app: str) -> bool:
@@ -261,6 +276,36 @@ class Run:
         assert world is not None
         deployments = [world.deployments[key] for key in world.deployments_of(app)]
         return any(one.row.rollout.halted or shortage_of(world, one) for one in deployments)
+
+    def _unrest_of(self, key: str, deployment: Deployment) -> str:
+        machine, target = self.machine, deployment.target
+        assert machine.world is not None
+        instances = machine.world.instances_of(key)
+        ages = _ages(deployment)
+        for one in instances:
+            if one.state is not InstanceState.RUNNING and not ages:
+                return f"{one.row.ref} is {one.state}"
+        if target is None:
+            # Old callers of an update that is held up serve on.
+            return "" if self._is_held_up(key.partition("#")[0]) else f"{key} is still there"
+        listed = [one for one in instances if one.is_listed]
+        rules, count = target.rules, target.num_replicas
+        halted, stable = deployment.row.rollout.halted, deployment.row.stable
+        if rules is not None and not halted and count != rules.bounds[0] and listed:
+            return f"{key} keeps {count} replicas without load"
+        if _wakes(deployment) and machine.ledger.open(key):
+            return f"{key} has requests, for which it will wake"
+        if isinstance(place(machine.world.supply, machine.world.allocations(), target.demand), Shortage):
+            return ""
+        wants = any(machine.children[one.row.ref].expired for one in listed)
+        if wants and (not halted or stable is not None):
+            return f"{key} has replicas that want to be replaced"
+        if halted:
+            return ""
+        wrong = len(listed) < count if ages else len(instances) != count
+        if wrong or any(one.row.version != target.version for one in listed):
+            return f"{key} has {len(instances)} replicas"
+        return ""
 
     async def _shut_down(self) -> None:
         machine = self.machine
@@ -278,37 +323,15 @@ class Run:
             machine.violated(f"rows are left: {rows}")
 
 
-def application(name: str, rng: random.Random) -> str:
-    """An ApplicationSpec as JSON: an ingress `front` and, sometimes, a `back` that it calls."""
-    bound = [_deployment("front", rng)]
-    if rng.random() < 0.3:
-        bound.append(_deployment("back", rng))
-        bound[0]["children"] = ["back"]
-    bound[0]["ingress"] = True
-    spec = {"name": name, "route_prefix": f"/{name}", "deployments": bound}
-    return ApplicationSpec.from_json(json.dumps(spec).encode()).to_json().decode()
+def _ages(deployment: Deployment) -> bool:
+    """Whether its replicas are replaced for ever."""
+    targets = (deployment.target, deployment.row.stable)
+    return any(target is not None and target.max_replica_age_s is not None for target in targets)
 
 
-def _deployment(name: str, rng: random.Random) -> dict[str, Any]:
-    version = rng.choice(("v1", "v1", "v2", "v2", "v3", "bad", "dead", "flaky", "deaf"))
-    options: dict[str, Any] = {
-        "name": name,
-        "num_replicas": rng.choice((1, 1, 2, 2, 3, 4)),
-        "max_ongoing_requests": rng.choice((2, 5, 20)),
-        "graceful_shutdown_timeout_s": rng.choice((0.3, 5.0, 20.0)),
-        "max_constructor_retry_count": rng.choice((1, 3, 20)),
-        "user_config": rng.choice((None, None, 1, 2, "refuse")),
-        "health_check_period_s": rng.choice((2.0, 10.0)),
-        "health_check_timeout_s": rng.choice((1.0, 30.0)),
-    }
-    if rng.random() < 0.15:
-        options["ray_actor_options"] = {"num_gpus": rng.choice((0.5, 1.0))}
-    return {"spec": options, "code": {"target": f"app:{name}"}, "version": version, "children": []}
-
-
-def _brief(text: str) -> str:
-    shown = []
-    for one in json.loads(text)["deployments"]:
-        spec = one["spec"]
-        shown.append(f"{spec['name']} {one['version']} x{spec['num_replicas']} {spec.get('user_config')!r}")
-    return ", ".join(shown)
+def _wakes(deployment: Deployment) -> bool:
+    """Whether a call is enough for it to get a replica."""
+    target = deployment.target
+    if target is None or target.rules is None or deployment.row.rollout.halted:
+        return False
+    return target.rules.bounds[1] > 0 and not target.demand.gpus

@@ -21,6 +21,8 @@ from eagleray.reconcile.instance import (
     Trigger,
 )
 from eagleray.reconcile.placement import UNIT
+from eagleray.reconcile.scaling import ScalingRules
+from eagleray.reconcile.target import Target
 from eagleray.reconcile.world import World
 
 if TYPE_CHECKING:
@@ -81,12 +83,13 @@ class WatchedWorld(World):
 
     def apply(self, event: e.Event, now: float) -> set[str]:
         listed = {ref: one for ref, one in self.instances.items() if one.is_listed}
+        is_quiet = self._is_quiet(event)
         try:
             dirty = super().apply(event, now)
         except IllegalTransitionError as error:
             self._machine.violated(f"an event that cannot be: {error}")
             raise
-        if not isinstance(event, _QUIET):
+        if not is_quiet:
             self.loud_events += 1
             self._machine.trace(_line(event))
         if isinstance(event, e.Reached):
@@ -100,9 +103,16 @@ class WatchedWorld(World):
             if not one.is_listed and _is_loss(event):
                 self._floors.lose(one.row.owner)
         self._floors.follow(self, event)
-        if not isinstance(event, _QUIET):
+        if not is_quiet:
             self.check(now)
         return dirty
+
+    def _is_quiet(self, event: e.Event) -> bool:
+        """Whether it happens also where nothing happens; a replica that has expired says so at each health check."""
+        if isinstance(event, e.Expired):
+            one = self.instances.get(event.ref)
+            return one is None or bool(one.row.expired)
+        return isinstance(event, _QUIET)
 
     def check(self, now: float) -> None:
         """All that must hold now."""
@@ -121,13 +131,17 @@ class WatchedWorld(World):
             violated(f"a GPU is given out twice: {held}")
         if len({one.row.unique_id for one in self.instances.values()}) != len(self.instances):
             violated("two instances have the same id")
+        for key, deployment in self.deployments.items():
+            target = deployment.target
+            if target is not None and target.rules is not None and not _is_within(target.rules, target):
+                violated(f"{key} is to have {target.num_replicas} replicas, of {target.rules.bounds}")
         if not self._machine.disk_was_full:
             self._check_ends(now)
 
     def _is_short(self, key: str) -> bool:
         """A deployment that needs what is scarce may let an old replica go before the new one comes."""
-        target = self.deployments[key].target
-        return target is not None and bool(target.demand.gpus)
+        deployment = self.deployments[key]
+        return any(one is not None and one.demand.gpus for one in (deployment.target, deployment.row.stable))
 
     def _check_ends(self, now: float) -> None:
         """What goes is gone by its deadline."""
@@ -149,6 +163,11 @@ class WatchedWorld(World):
             row = self.applications.get(name)
             if row is None or row.generation < generation:
                 self._machine.violated(f"the deploy {generation} of '{name}' was acknowledged and is lost")
+
+
+def _is_within(rules: ScalingRules, target: Target) -> bool:
+    low, high = rules.bounds
+    return low <= target.num_replicas <= high
 
 
 def _is_loss(event: e.Event) -> bool:
