@@ -18,7 +18,7 @@ from eagleray.controller import intake
 from eagleray.controller.controller import Admission, Controller, Prepare
 from eagleray.controller.details import Details
 from eagleray.reconcile import events as e
-from eagleray.reconcile.applications import ApplicationRow
+from eagleray.reconcile.applications import ApplicationRow, is_scaled_outside
 from eagleray.reconcile.world import World
 from eagleray.spec.application import ApplicationSpec
 from eagleray.spec.config import Config, HTTPOptionsSchema, check_depth, gRPCOptionsSchema, read_config
@@ -214,10 +214,10 @@ def _admit_scale(world: World, app: str, deployment: str, num_replicas: int) -> 
         raise NotFoundError("Application or Deployment not found")
     if row.deleting or found.target is None:
         raise PreconditionError("Deployment is deleted")
-    if not row.config or not json.loads(row.config).get("external_scaler_enabled"):
+    if not is_scaled_outside(row.config or row.spec):
         raise PreconditionError(
             f"Application '{app}' does not take its number of replicas from outside: set "
-            f"external_scaler_enabled: true in its config."
+            f"external_scaler_enabled: true in its config, or in serve.run."
         )
     if row.scaled.get(deployment) == num_replicas:
         return Admission([])

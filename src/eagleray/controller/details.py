@@ -13,7 +13,7 @@ from typing import Any
 
 from eagleray.base.clock import wall_time_s
 from eagleray.base.errors import ConfigError
-from eagleray.reconcile.applications import ApplicationRow
+from eagleray.reconcile.applications import ApplicationRow, is_scaled_outside
 from eagleray.reconcile.instance import Instance, InstanceRow
 from eagleray.reconcile.placement import UNIT
 from eagleray.reconcile.status import application_overview, proxy_status, replica_state
@@ -169,7 +169,7 @@ class Details:
             "last_deployed_time_s": row.deployed_at,
             "deployed_app_config": config,
             "source": _source(row),
-            "external_scaler_enabled": bool(config and config.get("external_scaler_enabled")),
+            "external_scaler_enabled": is_scaled_outside(row.config or row.spec),
             "deployment_topology": _topology(row.name, targets),
             "deployments": {
                 name: self._deployment(target, overview.deployments[name]) for name, target in targets.items()

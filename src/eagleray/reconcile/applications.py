@@ -57,6 +57,17 @@ class ApplicationRow(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.config if self.spec_config is None else self.spec_config
 
 
+class _Scaler(msgspec.Struct):
+    """What is read of a config or a spec."""
+
+    external_scaler_enabled: bool = False
+
+
+def is_scaled_outside(config: str) -> bool:
+    """Whether a config, or a spec, leaves numbers of replicas to somebody outside. Both are JSON; empty: no."""
+    return bool(config) and msgspec.json.decode(config, type=_Scaler).external_scaler_enabled
+
+
 def accepted_row(
     world: World, event: e.Deployed | e.ImportRequested | e.Built | e.Declared | e.Scaled
 ) -> ApplicationRow:
@@ -108,8 +119,7 @@ def _import_row(old: ApplicationRow | None, event: e.ImportRequested, generation
 
 def _still_scaled(row: ApplicationRow, config: str) -> dict[str, int]:
     """What was asked for from outside, as long as that is wanted: nobody could take it back any more."""
-    is_wanted = bool(config) and bool(msgspec.json.decode(config).get("external_scaler_enabled"))
-    return row.scaled if is_wanted else {}
+    return row.scaled if is_scaled_outside(config) else {}
 
 
 def _declared_row(old: ApplicationRow, event: e.Declared, generation: int) -> ApplicationRow:
@@ -157,10 +167,8 @@ def current_targets(world: World, row: ApplicationRow) -> dict[str, Target]:
     """Deployment key -> target, with the capacity of the instance and what was scaled from outside."""
     targets = targets_of(ApplicationSpec.from_json(row.spec.encode()))
     config = row.config_in_force
-    if not config:
-        return targets
-    capacity = world.declared.get("target_capacity")
-    policy = msgspec.json.decode(config).get("autoscaling_policy")
+    capacity = world.declared.get("target_capacity") if config else None
+    policy = msgspec.json.decode(config).get("autoscaling_policy") if config else None
     if policy:
         kwargs = msgspec.json.encode(policy.get("policy_kwargs") or {}).decode()
         targets = {

@@ -147,14 +147,16 @@ def run(
     route_prefix: str | None = "/",
     logging_config: dict[str, Any] | LoggingConfig | None = None,
     _local_testing_mode: bool = False,
+    external_scaler_enabled: bool = False,
 ) -> DeploymentHandle[Any]:
     """Deploys an application, starting an instance if none is running, and returns a handle of its ingress.
 
     Returns when the application runs. RuntimeError, with the user's traceback, when it fails to; RayServeException
     for an empty name or a route prefix that another application has. `blocking=True` then waits for Ctrl-C.
-    `_local_testing_mode` runs it in this process (docs/testing.md).
+    `_local_testing_mode` runs it in this process (docs/testing.md). `external_scaler_enabled` leaves numbers of
+    replicas to the REST API.
     """
-    one = RunTarget(target, name, route_prefix, logging_config)
+    one = RunTarget(target, name, route_prefix, logging_config, external_scaler_enabled)
     (handle,) = run_many([one], blocking=blocking, _local_testing_mode=_local_testing_mode)
     return handle
 

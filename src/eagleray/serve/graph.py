@@ -42,6 +42,7 @@ def build_application(
     make_version: MakeVersion,
     sys_path: list[str] | None = None,
     logging_config: LoggingConfig | None = None,
+    external_scaler_enabled: bool = False,
     code: dict[str, Any] | None = None,
 ) -> tuple[ApplicationSpec, dict[str, bytes]]:
     """The record to deploy, and the blobs that it names, by digest.
@@ -60,6 +61,7 @@ def build_application(
         deployments=deployments,
         sys_path=sys_path or [],
         logging_config=logging_config,
+        external_scaler_enabled=external_scaler_enabled,
     )
     return spec, builder.blobs
 

@@ -23,6 +23,7 @@ class RunTarget:
     name: str = "default"
     route_prefix: str | None = "/"
     logging_config: dict[str, Any] | LoggingConfig | None = None
+    external_scaler_enabled: bool = False
 
 
 def build_targets(
@@ -52,6 +53,7 @@ def build_targets(
             make_version=lambda _deployment, _init: version,
             sys_path=user_path(),
             logging_config=read_logging(one.logging_config) or default,
+            external_scaler_enabled=one.external_scaler_enabled,
             code=None if code is None else code.setdefault(one.name, {}),
         )
         specs.append(spec)

@@ -53,6 +53,8 @@ class ApplicationSpec(SpecModel):
     sys_path: list[str] = Field(default_factory=list)
     logging_config: LoggingConfig | None = None
     source: Literal["imperative", "declarative"] = "imperative"
+    external_scaler_enabled: bool = False
+    """Numbers of replicas come from outside, by the REST API."""
 
     @field_validator("name")
     @classmethod
@@ -73,6 +75,12 @@ class ApplicationSpec(SpecModel):
             raise ValueError(f"deployment names must be unique in an application, got {names}")
         if sum(deployment.ingress for deployment in self.deployments) != 1:
             raise ValueError("an application has exactly one ingress deployment")
+        scaling = [one.name for one in self.deployments if one.spec.autoscaling_config is not None]
+        if scaling and self.external_scaler_enabled:
+            raise ValueError(
+                f"external_scaler_enabled does not go with deployments that autoscale: {scaling}. Give them "
+                f"num_replicas, or leave their number to autoscaling."
+            )
         return self
 
     @property

@@ -36,6 +36,7 @@ def overlay(
     given |= {
         "route_prefix": config.get("route_prefix", "/"),
         "source": "declarative",
+        "external_scaler_enabled": bool(config.get("external_scaler_enabled")),
         "deployments": [
             {**one, "spec": _options(bound, overrides.get(bound.name, {}), environment)}
             for one, bound in zip(given["deployments"], code.deployments, strict=True)
@@ -44,17 +45,10 @@ def overlay(
     if logging:
         given["logging_config"] = logging
     try:
-        spec = ApplicationSpec.model_validate(given)
+        return ApplicationSpec.model_validate(given)
     except ValidationError as error:
         told = [f"{show(one.path)}: {one.text}" for one in read_problems(error, given, ())]
         raise ConfigError("Its config does not fit its code:\n" + "\n".join(told)) from None
-    scaling = [bound.name for bound in spec.deployments if bound.spec.autoscaling_config is not None]
-    if scaling and config.get("external_scaler_enabled"):
-        raise ConfigError(
-            f"external_scaler_enabled does not go with deployments that autoscale: {scaling}. Give them "
-            f"num_replicas in the config, or leave their number to autoscaling."
-        )
-    return spec
 
 
 def _options(

@@ -11,6 +11,7 @@ from tests.decided import application
 from tests.fake_engine import FakeChild
 from tests.integration.controller.test_controller import Running, directory, drive
 
+from eagleray.spec.application import ApplicationSpec
 from eagleray.spec.details import (
     ApplicationDetails,
     DeploymentDetails,
@@ -24,6 +25,7 @@ from eagleray.wire.control import (
     ApplyConfig,
     BuilderLaunch,
     Built,
+    Deploy,
     Empty,
     JsonReply,
     ScaleDeployment,
@@ -326,6 +328,16 @@ def test_scaling_from_outside(directory: Path) -> None:
         assert "not found" in await scale(declared, "a", "x", 2)
         await declared.serve(app("a"), app("b"))
         await declared.engine.until(lambda: len(declared.engine.replicas()) == 2)  # the file decides again
+        scripted = ApplicationSpec.from_json(
+            application("c", route_prefix="/c", model={"ray_actor_options": {"num_cpus": 0}}).encode()
+        )
+        for allowed in (True, False):
+            spec = scripted.model_copy(update={"external_scaler_enabled": allowed})
+            await declared.running.ask("deploy", Deploy(specs=[spec.to_json()]), Accepted)
+            await declared.running.wait("c")
+            refusal = await scale(declared, "c", "model", 2)
+            assert ("external_scaler_enabled" in refusal) is not allowed
+            await declared.engine.until(lambda count=3 + allowed: len(declared.engine.replicas()) == count)
 
     scene(directory, scenario)
 
