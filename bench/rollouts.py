@@ -27,6 +27,8 @@ WORK_S = 0.005
 STEADY_S = 10.0
 PACE_S = 0.3
 """From one update to the next."""
+FAILING_PACE_S = 3.2
+"""Failed starts are retried later and later until an update is given up."""
 
 
 class Model:
@@ -70,10 +72,10 @@ def _fail() -> None:
 
 
 def _updates(
-    client: ProcessPoolExecutor, port: int, rate: float, count: int, update: Callable[[], None]
+    client: ProcessPoolExecutor, port: int, rate: float, count: int, pace_s: float, update: Callable[[], None]
 ) -> dict[str, float]:
-    """Load for `count` times `PACE_S`, and an update in each of these; `updates` is how many there were under load."""
-    asking = client.submit(_ask, port, rate, count * PACE_S)
+    """Load for `count` times `pace_s`, and an update in each of these; `updates` is how many there were under load."""
+    asking = client.submit(_ask, port, rate, count * pace_s)
     begun = time.monotonic()
     done, lowest, spent = 0, REPLICAS, 0.0
     while not asking.done():
@@ -82,7 +84,7 @@ def _updates(
         spent += time.monotonic() - began
         done += 1
         lowest = min(lowest, _running())
-        time.sleep(max(0.0, begun + done * PACE_S - time.monotonic()))
+        time.sleep(max(0.0, begun + done * pace_s - time.monotonic()))
     return {
         **asking.result(),
         "updates": done,
@@ -106,8 +108,8 @@ def main() -> None:
         client.submit(_ask, port, given.rate, 2.0).result()
         found = {"cpus": os.cpu_count(), "rate": given.rate}
         found["steady"] = client.submit(_ask, port, given.rate, STEADY_S).result()  # type: ignore[assignment]
-        found["updates"] = _updates(client, port, given.rate, given.updates, lambda: deploy(Model))  # type: ignore[assignment]
-        found["failing"] = _updates(client, port, given.rate, given.failing, _fail)  # type: ignore[assignment]
+        found["updates"] = _updates(client, port, given.rate, given.updates, PACE_S, lambda: deploy(Model))  # type: ignore[assignment]
+        found["failing"] = _updates(client, port, given.rate, given.failing, FAILING_PACE_S, _fail)  # type: ignore[assignment]
     serve.shutdown()
     print(json.dumps(found, indent=1))
 

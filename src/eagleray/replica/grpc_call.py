@@ -174,7 +174,7 @@ class GrpcCall(PythonCall):
 
     # ---- failures --------------------------------------------------------------------------------------------
 
-    def _failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
         """Answers for user code that has raised; never raises itself."""
         kind = type(error)
         if self.cancelled or issubclass(kind, asyncio.CancelledError):

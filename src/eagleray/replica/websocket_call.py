@@ -63,7 +63,7 @@ class WebSocketCall(Call):
         except (
             BaseException
         ) as error:  # user code may raise anything; this call, and only this one, ends by it
-            self._failed(error)
+            self.failed(error)
         finally:
             self.ended()
 
@@ -96,7 +96,7 @@ class WebSocketCall(Call):
         else:
             raise EaglerayError("The ASGI application has returned without a whole answer to the handshake.")
 
-    def _failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
         """Ends the call of an application that has raised; never raises itself."""
         websocket = self.websocket
         if websocket.answered:
