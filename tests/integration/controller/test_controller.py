@@ -543,6 +543,8 @@ def test_crashed_controller_adopts_what_lives_and_tables_go_on(directory: Path) 
             await running.run(model={"num_replicas": 2})
             before = {child.started.ref for child in running.engine.replicas()}
             version = follower.table.version
+        # What is accepted is durable, and so is all that was written before it: that the replicas run, that is.
+        assert await running.deploy(application(model={"num_replicas": 2})) == ""
         started = len(running.engine.history)
         await running.crash()
         await running.boot()
