@@ -7,6 +7,7 @@ connect waits in the backlog while everything else starts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -146,11 +147,16 @@ def spawn_node(config: NodeConfig | None = None, *, writes_bytecode: bool = True
     locks: list[int] = []
     try:
         config = _with_directories(config, locks)
-        owner, theirs = socket.socketpair()
-        with theirs, listen_unix(os.path.join(config.runtime_dir, "controller.sock")) as control:
-            config = msgspec.structs.replace(config, owner_fd=theirs.fileno(), control_fd=control.fileno())
-            flags = [] if writes_bytecode else ["-B"]
-            process = spawn(config, [theirs.fileno(), control.fileno(), *locks], flags)
+        with contextlib.ExitStack() as undo:
+            owner, theirs = socket.socketpair()
+            undo.enter_context(owner)
+            with theirs, listen_unix(os.path.join(config.runtime_dir, "controller.sock")) as control:
+                config = msgspec.structs.replace(
+                    config, owner_fd=theirs.fileno(), control_fd=control.fileno()
+                )
+                flags = [] if writes_bytecode else ["-B"]
+                process = spawn(config, [theirs.fileno(), control.fileno(), *locks], flags)
+            undo.pop_all()  # it is the NodeProcess's from here on
     finally:
         for fd in locks:
             os.close(fd)

@@ -6,11 +6,13 @@ import asyncio
 import os
 import signal
 import stat
+from pathlib import Path
 
 import pytest
-from tests.contract.engine.rig import rig
+from tests.contract.engine.rig import lean_config, open_fds, rig
 
 from eagleray.engine.base import EngineError
+from eagleray.engine.local import spawn_node
 
 
 def test_directories_and_sockets_are_private(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,3 +52,11 @@ def test_death_of_node_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(EngineError, match="node has ended with status -9"):
             asyncio.run(it.node.wait_ready())
         it.node.terminate()
+
+
+def test_a_start_that_fails_leaves_no_descriptor(tmp_path: Path) -> None:
+    too_long = tmp_path / ("x" * 120)
+    before = open_fds()
+    with pytest.raises(OSError, match="Failed to listen"):
+        spawn_node(lean_config(runtime_dir=str(too_long), state_dir=str(tmp_path), logs_dir=str(tmp_path)))
+    assert open_fds() == before
