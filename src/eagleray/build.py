@@ -29,6 +29,7 @@ from eagleray.rpc.server import Incoming, Server
 from eagleray.serve.deployment import Application, Deployment
 from eagleray.serve.fingerprint import fingerprint
 from eagleray.serve.graph import build_application
+from eagleray.serve.importable import check_import
 from eagleray.wire.control import BuilderLaunch, Built, decode
 
 
@@ -80,6 +81,8 @@ def build(launch: BuilderLaunch) -> Built:
                 make_version=_version_of(launch.sys_path),
                 sys_path=launch.sys_path,
             )
+            for kind, path, deployment in launch.imports:
+                check_import(kind, path, deployment)
         except EaglerayError as error:
             module = sys.modules[_split(launch.import_path)[0]]
             return Built(error=f"'{launch.import_path}' ({_file_of(module)}) cannot be deployed. {error}")

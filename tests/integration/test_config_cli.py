@@ -137,6 +137,31 @@ def test_mistakes_come_at_once_and_change_nothing(home: Path) -> None:
         assert user.status("default")["status"] == "RUNNING", "merged: it is left alone"
 
 
+ROUTED = """
+applications:
+- import_path: hello:app
+  deployments:
+  - name: Hello
+    request_router_config: {request_router_class: ROUTER}
+"""
+
+
+def test_a_router_of_a_file_is_looked_for_before_anything_changes(home: Path) -> None:
+    with shell(home) as user:
+        user.write("hello.py", HELLO)
+        user.write("routers.py", "from eagleray.serve.request_router import RequestRouter as Mine\n")
+        user.start()
+        user("deploy", user.write("c.yaml", ROUTED.replace("ROUTER", "routers.Mine")), "--wait")
+        former = answer(user, "/")
+        told = user.error("deploy", user.write("c.yaml", ROUTED.replace("ROUTER", "router.Mine")), "--wait")
+        assert "request_router_config.request_router_class 'router:Mine' cannot be imported" in told
+        status = user.status("default")
+        assert status["status"] == "DEPLOY_FAILED" and "Deployment 'Hello'" in status["message"]
+        assert answer(user, "/") == former
+        user("deploy", user.write("c.yaml", ROUTED.replace("ROUTER", "routers:Mine")), "--wait")
+        assert answer(user, "/") == former, "the same code: nothing restarts"
+
+
 def test_values_that_python_takes_for_equal_are_not(home: Path) -> None:
     with shell(home) as user:
         user.write("hello.py", HELLO)

@@ -186,6 +186,57 @@ MISTAKES = (
         import_path="wrong_attribute:app",
         deployments=[{"name": "DoesNotExist"}],
     ),
+    built(
+        "no_router",
+        "from eagleray.serve.config import RequestRouterConfig\n"
+        "router = RequestRouterConfig(request_router_class='no_such_routers:Mine')\n"
+        "@serve.deployment(request_router_config=router)\nclass Routed: ...\napp = Routed.bind()",
+        "{home}/no_router.py",
+        "Deployment 'Routed': request_router_config.request_router_class 'no_such_routers:Mine'",
+        "cannot be imported",
+        "No module named 'no_such_routers'",
+        "--app-dir or working_dir",
+    ),
+    built(
+        "no_router_in_file",
+        ECHO + "app = Echo.bind()\nclass Router: ...",
+        "{home}/no_router_in_file.py",
+        "Deployment 'Echo': request_router_config.request_router_class 'no_router_in_file:Router'",
+        "the class Router",
+        "must be a subclass of serve.request_router.RequestRouter",
+        deployments=[
+            {
+                "name": "Echo",
+                "request_router_config": {"request_router_class": "no_router_in_file.Router"},
+            }
+        ],
+    ),
+    built(
+        "no_policy",
+        "@serve.deployment(autoscaling_config={'max_replicas': 2, 'policy': {'policy_function': 'no_policy:grow'}})\n"
+        "class Scaled: ...\napp = Scaled.bind()",
+        "{home}/no_policy.py",
+        "Deployment 'Scaled': autoscaling_config.policy.policy_function 'no_policy:grow'",
+        "module 'no_policy' has no attribute 'grow'",
+        "Correct the path",
+    ),
+    built(
+        "no_policy_in_file",
+        ECHO + "app = Echo.bind()",
+        "Deployment 'Echo': autoscaling_config.policy.policy_function 'fails:grow'",
+        "its module fails",
+        '{home}/fails.py", line 1',
+        "ZeroDivisionError",
+        deployments=[{"name": "Echo", "autoscaling_config": {"policy": {"policy_function": "fails:grow"}}}],
+    ),
+    built(
+        "no_app_policy",
+        ECHO + "app = Echo.bind()",
+        "{home}/no_app_policy.py",
+        "autoscaling_policy.policy_function 'no_such_policies:grow' cannot be imported",
+        "No module named 'no_such_policies'",
+        autoscaling_policy={"policy_function": "no_such_policies:grow"},
+    ),
     started(
         "raises",
         "    def __init__(self): raise ValueError('no weights in /models')",
@@ -267,4 +318,5 @@ MISTAKES = (
     ),
 )
 
-CIRCULAR_B = "from circular import app\n"
+HELPERS = {"circular_b": "from circular import app\n", "fails": "1 / 0\n"}
+"""Modules that the mistaken ones import."""

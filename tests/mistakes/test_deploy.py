@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.integration.cli.detached import shell
-from tests.mistakes.seeded import CIRCULAR_B, MISTAKES, Mistake
+from tests.mistakes.seeded import HELPERS, MISTAKES, Mistake
 from tests.waiting import wait_until
 
 WAITING = ("no_gpu", "no_memory")
@@ -36,7 +36,8 @@ def write_files(home: Path) -> str:
         if mistake.options:
             one["deployments"] = [{"name": "Bad", **mistake.options}]
         applications.append(one)
-    (home / "circular_b.py").write_text(CIRCULAR_B)
+    for name, source in HELPERS.items():
+        (home / f"{name}.py").write_text(source)
     with zipfile.ZipFile(home / "hostile.zip", "w") as archive:
         archive.writestr("../../evil", "")
     with zipfile.ZipFile(home / "link.zip", "w") as archive:

@@ -23,6 +23,7 @@ from eagleray.reconcile.world import World
 from eagleray.spec.application import ApplicationSpec
 from eagleray.spec.config import Config, HTTPOptionsSchema, check_depth, gRPCOptionsSchema, read_config
 from eagleray.spec.environment import is_archive
+from eagleray.spec.imports import config_imports
 from eagleray.wire.control import NodeConfig
 
 _TELLING = ("target_capacity", "logging_config")
@@ -170,6 +171,9 @@ def _declare(
     if directory := environment.get("working_dir"):
         sys_path = () if is_archive(directory) else (str(directory),)
     code = {key: written.get(key) for key in ("import_path", "args", "runtime_env", "autoscaling_policy")}
+    imports = config_imports(written)
+    if imports:  # another path is looked for by another build
+        code["imports"] = imports
     digest = hashlib.sha256(_text([code, sys_path]).encode()).hexdigest()[:16]
     text = json.dumps(written)
     row = world.applications.get(name)
@@ -192,6 +196,7 @@ def _declare(
         route_prefix=written.get("route_prefix", "/"),
         sys_path=sys_path,
         runtime_env=_text(environment) if environment else "",
+        imports=imports,
     )
     return [e.ImportRequested(name, request, wall_time_s(), config=text, code_digest=digest)]
 

@@ -145,6 +145,7 @@ class Launcher:
             route_prefix=request.route_prefix,
             sys_path=list(request.sys_path),
             paths=prepared.paths,
+            imports=list(request.imports),
             reload=request.reload,
             logs_dir=self.config.logs_dir,
         )

@@ -26,6 +26,8 @@ class BuildRequest(Event, frozen=True, omit_defaults=True):
     reload: bool = False
     runtime_env: str = ""
     """What the config says of the application's environment, as JSON; the builder has it, too."""
+    imports: tuple[tuple[str, str, str], ...] = ()
+    """(kind, import path, deployment) of what the config names, for the builder to look for."""
 
 
 class Deployed(Event, frozen=True):

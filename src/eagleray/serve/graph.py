@@ -20,9 +20,11 @@ from eagleray.base.errors import EaglerayError
 from eagleray.serve.annotations import settle
 from eagleray.serve.deployment import Application, Deployment, building
 from eagleray.serve.handle import DeploymentHandle
+from eagleray.serve.importable import check_import
 from eagleray.serve.ingress import is_ingress
 from eagleray.spec.application import ApplicationSpec, BoundDeployment, CodeRef
 from eagleray.spec.autoscaling import AutoscalingConfig, AutoscalingPolicy
+from eagleray.spec.imports import imports_of
 from eagleray.spec.options import LoggingConfig
 from eagleray.spec.router import BY_VALUE
 from eagleray.wire import codec
@@ -49,8 +51,8 @@ def build_application(
 
     With `code`, classes and functions are put there by deployment name, and do not travel at all.
 
-    Raises EaglerayError for more than one `@serve.ingress` class, and the codec's error for arguments or code that
-    cannot be pickled, naming the path to the culprit.
+    Raises EaglerayError for more than one `@serve.ingress` class or an option whose import path leads nowhere, and the
+    codec's error for arguments or code that cannot be pickled, naming the path to the culprit.
     """
     builder = _Builder(name, make_version, code)
     builder.child(application)
@@ -125,6 +127,8 @@ class _Builder:
         children: list[str] = []
         init = self._pickle_arguments(application, children)
         spec = deployment.spec
+        for kind, path in imports_of(vars(spec)):
+            check_import(kind, path, name)
         router = spec.request_router_config
         if router is not None and isinstance(router.request_router_class, type):
             text = _locate_router(router.request_router_class)

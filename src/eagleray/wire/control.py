@@ -197,6 +197,8 @@ class BuilderLaunch(Message):
     sys_path: list[str] = []
     paths: list[str] = []
     """Come before `sys_path`, and are no part of what is declared: where its runtime_env has been put."""
+    imports: list[tuple[str, str, str]] = []
+    """(kind, import path, deployment) of what a config names: looked for, for the sake of an early error."""
     reload: bool = False
     """Versions are digests of the code (`serve.fingerprint`), so that only what changed restarts; else random."""
     logs_dir: str = ""
