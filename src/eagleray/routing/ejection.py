@@ -10,12 +10,9 @@ from collections.abc import Callable, Iterable
 
 from eagleray.routing.outliers import IN, OUT, Outliers
 from eagleray.routing.target import Target
-from eagleray.routing.waiting import After, Timer
+from eagleray.routing.waiting import LATE_S, After, Timer
 
 logger = logging.getLogger("eagleray.routing")
-
-_LATE_S = 0.001
-"""Timers may be early by their resolution."""
 
 
 class Ejection:
@@ -69,12 +66,16 @@ class Ejection:
                 "Replica %s of %s fails far more than its peers: it gets no requests for %.0f s.",
                 *(replica_id, self._key, rest_s),
             )
-            self._timers[replica_id] = self._after(rest_s + _LATE_S, lambda: self._probe(replica_id))
+            self._wait_for_probe(replica_id, rest_s)
             return
         if state == IN:
             logger.info("Replica %s of %s gets requests again.", replica_id, self._key)
         self._wake()
 
+    def _wait_for_probe(self, replica_id: str, rest_s: float) -> None:
+        self._timers[replica_id] = self._after(rest_s + LATE_S, lambda: self._probe(replica_id))
+
     def _probe(self, replica_id: str) -> None:
-        self._timers.pop(replica_id, None)
-        self.outliers.probe(replica_id, self._clock() + _LATE_S)
+        del self._timers[replica_id]
+        if not self.outliers.probe(replica_id, self._clock()) and self.outliers.state(replica_id) == OUT:
+            self._wait_for_probe(replica_id, self.outliers.until(replica_id) - self._clock())

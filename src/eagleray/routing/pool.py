@@ -137,8 +137,6 @@ class Pool(WaitingRoom):
                     break
             else:
                 break
-        if waiting.has_preferences:
-            self._patience.watch(waiting)
 
     def _pick(self, call: RoutedCall) -> Target | None:
         if self._plain and not call.head.multiplexed_model_id:

@@ -17,6 +17,10 @@ PATIENCE_S = 1.0
 Serve waits one to two seconds."""
 
 
+LATE_S = 0.001
+"""Timers may be early by their resolution, which is a millisecond in uvloop."""
+
+
 class Timer(Protocol):
     def cancel(self) -> object: ...
 
@@ -125,7 +129,11 @@ def since(call: RoutedCall) -> float:
 
 
 class Patience:
-    """Calls `wake` when a call at the head of a line has waited for long enough; those behind it wait for it anyway."""
+    """Decides which calls still wait for the replicas that they prefer, and calls `wake` when that has changed.
+
+    Whoever is told to wait has an alarm from that moment on: with a second look at the clock for the alarm, a call
+    whose time ends between the two looks would wait for ever.
+    """
 
     def __init__(self, after: After, clock: Callable[[], float], wake: Callable[[], object]) -> None:
         self._after = after
@@ -134,17 +142,18 @@ class Patience:
         self._alarm: Timer | None = None
 
     def has(self, call: RoutedCall) -> bool:
-        """Whether `call` is to wait for the replicas that it prefers."""
-        return not call.since or self._clock() - call.since < PATIENCE_S
+        """Whether `call`, the head of its line, is to wait for the replicas that it prefers.
 
-    def watch(self, waiting: Waiting) -> None:
-        """To be told after every change."""
-        if self._alarm is None:
-            now = self._clock()
-            ends = [call.since + PATIENCE_S for call in waiting.heads() if call.line]
-            pending = [end for end in ends if end > now]
-            if pending:
-                self._alarm = self._after(min(pending) - now, self._on_alarm)
+        Heads are asked about in the order of their age: the first one to be told so is the first whose time ends.
+        """
+        if not call.since:
+            return True
+        left_s = call.since + PATIENCE_S - self._clock()
+        if left_s <= 0:
+            return False
+        if self._alarm is None and call.line:
+            self._alarm = self._after(left_s + LATE_S, self._on_alarm)
+        return True
 
     def _on_alarm(self) -> None:
         self._alarm = None

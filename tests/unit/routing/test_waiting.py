@@ -10,7 +10,7 @@ from eagleray.base.errors import BackPressureError, DeploymentUnavailableError, 
 from eagleray.routing.admission import Limit, unavailable
 from eagleray.routing.call import DONE, QUEUED, RoutedCall
 from eagleray.routing.table import DeploymentEntry
-from eagleray.routing.waiting import Waiting
+from eagleray.routing.waiting import PATIENCE_S, Patience, Waiting
 from eagleray.wire.messages import CallHead, CallKind
 
 
@@ -129,3 +129,35 @@ def test_a_refused_caller_is_told_how_long_the_queue_takes() -> None:
     assert line.retry_after_s() == 60.0
     line.entry = entry(40, retry_after_s=7.0)
     assert line.retry_after_s() == 7.0
+
+
+class Alarm:
+    def cancel(self) -> None: ...
+
+
+@pytest.mark.parametrize("step_s", [0.0, 0.0001, 0.3, 0.5, 2.0])
+def test_whoever_is_told_to_wait_for_a_replica_has_an_alarm(step_s: float) -> None:
+    """However time goes on between two looks at the clock, and also when timers are early."""
+    now, alarms = 100.0, 0
+    told: list[bool] = []
+
+    def clock() -> float:
+        nonlocal now
+        now += step_s
+        return now
+
+    def after(delay_s: float, callback: object) -> Alarm:
+        nonlocal alarms
+        alarms += 1
+        return Alarm()
+
+    patience = Patience(after, clock, lambda: told.append(patience.has(call)))
+    call = RoutedCall("app#Model", CallHead(CallKind.PYTHON))
+    call.state, call.line, call.since = QUEUED, "m", now
+    while patience.has(call):
+        before = alarms
+        assert before
+        now = max(now, call.since + PATIENCE_S - 0.0001 * (10 - before))
+        patience._on_alarm()
+        assert alarms == before + told[-1]
+    assert now >= call.since + PATIENCE_S
