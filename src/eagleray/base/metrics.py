@@ -1,0 +1,226 @@
+"""Counters, gauges and histograms of one process: plain numbers that cost an addition each, and snapshots of them.
+
+The parts of a process count here and know nothing of who reads. The process ships what has changed; totals are
+cumulative from its start, so that a snapshot which is lost or comes twice does no harm. Label sets are resolved once,
+outside of hot paths, and are bounded: one more than `most` is counted on the series whose labels are all `OVERFLOW`.
+
+Belongs to the loop that collects, except that other threads may read; who counts in threads uses a lock of their own.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+
+COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
+
+OVERFLOW = "__other__"
+"""The value of every label of the series that stands for all label sets beyond the bound."""
+
+MOST_SERIES = 1000
+"""Label sets of one metric in one process."""
+
+LATENCY_MS = (
+    1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500, 1000, 2000, 5000, 10000, 60000, 120000, 300000, 600000,
+)  # fmt: skip
+"""Ray Serve's buckets of latencies, in milliseconds."""
+STARTUP_MS = (5, 20, 50, 100, 250, 500, 1000, 2000, 5000, 10000, 20000, 30000, 60000, 120000, 240000)
+"""Ray Serve's buckets of starts and stops, in milliseconds."""
+
+
+class Sample(msgspec.Struct, array_like=True, gc=False):
+    """One series as it is now. `counts` are of a histogram's buckets, the last one unbounded; `value` is its sum.
+
+    `exemplar` is the newest noticed observation: (trace id, value, wall time).
+    """
+
+    labels: tuple[str, ...]
+    value: float
+    counts: list[int] | None = None
+    exemplar: tuple[str, float, float] | None = None
+
+
+class Snapshot(msgspec.Struct, array_like=True):
+    """What is known of one metric; of a process's series only those that have changed since the last one."""
+
+    name: str
+    kind: str
+    help: str
+    label_names: tuple[str, ...]
+    bounds: tuple[float, ...] = ()
+    samples: list[Sample] = []
+
+
+class Value:
+    """A counter's or gauge's series. Hot paths add to `value` themselves."""
+
+    __slots__ = ("shipped", "value")
+
+    def __init__(self) -> None:
+        self.value = 0.0
+        self.shipped: float | None = None
+
+    def inc(self, by: float = 1.0) -> None:
+        self.value += by
+
+    def set(self, value: float) -> None:
+        self.value = value
+
+    def _changed(self) -> bool:
+        return self.value != self.shipped
+
+    def _sample(self, labels: tuple[str, ...]) -> Sample:
+        self.shipped = self.value
+        return Sample(labels, self.value)
+
+
+class Distribution:
+    """A histogram's series."""
+
+    __slots__ = ("bounds", "count", "counts", "exemplar", "shipped", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.count = 0
+        self.sum = 0.0
+        self.exemplar: tuple[str, float, float] | None = None
+        self.shipped = -1
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.count += 1
+        self.sum += value
+
+    def _changed(self) -> bool:
+        return self.count != self.shipped
+
+    def _sample(self, labels: tuple[str, ...]) -> Sample:
+        self.shipped = self.count
+        return Sample(labels, self.sum, list(self.counts), self.exemplar)
+
+
+class Metric:
+    """One metric of this process, with a series for each label set that has been asked for."""
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        help: str,
+        label_names: Sequence[str] = (),
+        bounds: Sequence[float] = (),
+        most: int = MOST_SERIES,
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.help = help
+        self.label_names = tuple(label_names)
+        self.bounds = tuple(bounds)
+        self.folded = 0
+        """How often a label set was asked for that was one too many."""
+        self._most = most
+        self._series: dict[tuple[str, ...], Value | Distribution] = {}
+        self._functions: dict[tuple[str, ...], Callable[[], float]] = {}
+
+    def value(self, *labels: str) -> Value:
+        """The series of a counter or gauge with these label values, in the order of `label_names`."""
+        found = self._find(labels)
+        assert isinstance(found, Value)
+        return found
+
+    def distribution(self, *labels: str) -> Distribution:
+        """The series of a histogram with these label values."""
+        found = self._find(labels)
+        assert isinstance(found, Distribution)
+        return found
+
+    def read(self, function: Callable[[], float], *labels: str) -> None:
+        """The gauge with these label values is asked of `function` whenever somebody collects: counting costs nothing.
+
+        It replaces a function of the same labels.
+        """
+        self._find(labels)
+        self._functions[labels] = function
+
+    def forget(self, *labels: str) -> None:
+        """The series is not collected any more."""
+        self._series.pop(labels, None)
+        self._functions.pop(labels, None)
+
+    def _find(self, labels: tuple[str, ...]) -> Value | Distribution:
+        found = self._series.get(labels)
+        if found is None:
+            if len(labels) != len(self.label_names):
+                raise ValueError(f"{self.name} has the labels {self.label_names}, got the values {labels}.")
+            if len(self._series) >= self._most and labels != (other := (OVERFLOW,) * len(labels)):
+                self.folded += 1
+                return self._find(other)
+            found = Distribution(self.bounds) if self.kind == HISTOGRAM else Value()
+            self._series[labels] = found
+        return found
+
+    def collect(self, *, everything: bool) -> Snapshot | None:
+        """What has changed since the last call; with `everything`, what has not as well. None: nothing."""
+        for labels, function in self._functions.items():
+            self.value(*labels).set(function())
+        samples = [
+            series._sample(labels)
+            for labels, series in self._series.items()
+            if everything or series._changed()
+        ]
+        if not samples:
+            return None
+        return Snapshot(self.name, self.kind, self.help, self.label_names, self.bounds, samples)
+
+
+class Registry:
+    """All metrics of one process, or of one replica where several share a process."""
+
+    def __init__(self) -> None:
+        self._metrics: dict[str, Metric] = {}
+
+    def __iter__(self) -> Iterator[Metric]:
+        return iter(self._metrics.values())
+
+    def counter(self, name: str, help: str, *labels: str, most: int = MOST_SERIES) -> Metric:
+        return self._metric(name, COUNTER, help, labels, (), most)
+
+    def gauge(self, name: str, help: str, *labels: str, most: int = MOST_SERIES) -> Metric:
+        return self._metric(name, GAUGE, help, labels, (), most)
+
+    def histogram(
+        self,
+        name: str,
+        help: str,
+        *labels: str,
+        bounds: Sequence[float] = LATENCY_MS,
+        most: int = MOST_SERIES,
+    ) -> Metric:
+        return self._metric(name, HISTOGRAM, help, labels, bounds, most)
+
+    def _metric(
+        self,
+        name: str,
+        kind: str,
+        help: str,
+        labels: Sequence[str],
+        bounds: Sequence[float],
+        most: int,
+    ) -> Metric:
+        found = self._metrics.get(name)
+        if found is None:
+            found = self._metrics[name] = Metric(name, kind, help, labels, bounds, most)
+        elif (found.kind, found.label_names) != (kind, tuple(labels)):
+            raise ValueError(
+                f"Metric {name} exists as a {found.kind} with the labels {found.label_names}; it cannot be a {kind} "
+                f"with {tuple(labels)} as well. Give one of them another name."
+            )
+        return found
+
+    def collect(self, *, everything: bool = False) -> list[Snapshot]:
+        """See `Metric.collect`."""
+        found = (metric.collect(everything=everything) for metric in list(self._metrics.values()))
+        return [snapshot for snapshot in found if snapshot is not None]
