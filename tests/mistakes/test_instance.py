@@ -17,6 +17,13 @@ def test_files_and_instances_that_are_not_there(home: Path) -> None:
         made.start()
         told = made.error("deploy", file)
         assert "bad.yaml" in told and "line 2" in told and "YAML" in told
+        file = made.write("twice.yaml", "applications:\n- import_path: a:b\n  import_path: a:c\n")
+        told = "Error: {} is not valid:\napplications[0].import_path: is given twice, in line {} and in line {}; "
+        assert told.format(file, 2, 3) in made.error("deploy", file)
+        file = made.write(
+            "twice.json", '{"applications": [\n{"import_path":\n"a:b",\n\t"import_path": "a:c"}]}'
+        )
+        assert told.format(file, 2, 4) in made.error("deploy", file)
         assert f"Config file '{home}/absent.yaml' does not exist" in made.error("deploy", "absent.yaml")
         second = made.error("start", "--http-port", "0")
         assert "runs already" in second and "eagleray shutdown" in second, second

@@ -1,7 +1,7 @@
 """Bodies of requests: JSON everywhere, YAML where a config is wanted; nothing that a form of a web page can send.
 
-YAML is parsed in pure Python in a thread and has a smaller limit: its parser is slow, its anchors multiply, and the C
-one has no limit to its recursion.
+They are parsed in a thread, for the controller's loop has other things to do. YAML's parser is pure Python and has a
+smaller limit: it is slow, anchors multiply, and the C one has no limit to its recursion.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ import msgspec
 
 from eagleray.admin.gate import Refusal
 from eagleray.base.errors import ConfigError
+from eagleray.spec.texts import MAX_VALUES, parse_json, parse_yaml
 
 MAX_BODY_BYTES = 8 * 2**20
 """Of any request; beyond: 413."""
 
 MAX_YAML_BYTES = 2**20
 """Of a YAML body; beyond: 413."""
-
-_MAX_YAML_NODES = 200_000
-"""Scalars and containers of a YAML document, those behind an anchor counted each time."""
 
 _YAML = ("application/yaml", "application/x-yaml")
 
@@ -44,10 +42,7 @@ async def parse_object(body: bytes, *, is_yaml: bool) -> dict[str, Any]:
             raise Refusal(413, f"A YAML body may have {MAX_YAML_BYTES} bytes; send JSON.")
         value = await asyncio.to_thread(_parse_yaml, body)
     else:
-        try:
-            value = msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            raise ConfigError(f"The body is not valid JSON: {error}") from None
+        value = await asyncio.to_thread(parse_json, body)
     if not isinstance(value, dict):
         raise ConfigError(f"The body must be an object, not {type(value).__name__}.")
     return value
@@ -57,10 +52,12 @@ def _parse_yaml(body: bytes) -> Any:
     import yaml  # in the first request that needs it
 
     try:
-        value = yaml.safe_load(body)
-        _count(value, _MAX_YAML_NODES)
+        value = parse_yaml(body)
+        _count(value, MAX_VALUES)
         # What JSON cannot say, such as dates and keys that are numbers, becomes text.
         return msgspec.json.decode(msgspec.json.encode(value))
+    except ConfigError as error:
+        raise ConfigError(f"The body is not valid:\n{error}") from None
     except yaml.MarkedYAMLError as error:
         # Not its whole text, which quotes lines of the body: the answer goes to the audit log, too.
         mark = error.problem_mark or error.context_mark
@@ -73,7 +70,7 @@ def _parse_yaml(body: bytes) -> Any:
 def _count(value: Any, left: int) -> int:
     left -= 1
     if left < 0:
-        raise ValueError(f"more than {_MAX_YAML_NODES} values, those behind anchors included")
+        raise ValueError(f"more than {MAX_VALUES} values, those behind anchors included")
     children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for child in children:
         left = _count(child, left)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from pathlib import Path
@@ -10,6 +9,9 @@ from typing import Any
 
 import click
 import yaml
+
+from eagleray.base.errors import ConfigError
+from eagleray.spec.texts import parse_yaml
 
 
 def parse_arguments(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -45,12 +47,29 @@ def read_file(path: str) -> Any:
 
 def _parse(text: str, source: str) -> Any:
     """JSON first: YAML takes it too, unless it is indented with tabs."""
-    with contextlib.suppress(ValueError, RecursionError):
-        return json.loads(text)
     try:
-        return yaml.safe_load(text)
+        return json.loads(text, object_pairs_hook=_unique)
+    except _TwiceError:
+        text = text.replace("\t", " ")  # read as YAML it is told by its lines
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return parse_yaml(text)
+    except ConfigError as error:
+        raise click.ClickException(f"{source} is not valid:\n{error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that there never was
         raise click.ClickException(f"{source} is no YAML, nor JSON: {error}") from None
+
+
+class _TwiceError(Exception):
+    """An object has a key twice."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _TwiceError
+    return found
 
 
 def _settle(environment: Any, base: Path) -> None:

@@ -6,6 +6,7 @@ Whoever puts the same config again changes nothing and costs nothing. Whatever i
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -58,7 +59,7 @@ class Declarations:
         Applications of a former config that this one does not name are deleted unless `merge`. ConfigError lists all
         mistakes of the file; nothing has changed then. NotRunningError while the instance is shutting down.
         """
-        read = self._read(config, source)
+        read = await asyncio.to_thread(self._read, config, source)
         prepare = self._admit(read, merge, tuple(sys_path) or (self._directory,))
         if not self._controller.changes_nothing(prepare):
             await self._controller.admit(prepare)
@@ -102,12 +103,16 @@ class Declarations:
         return self._details.read(api_type)
 
     def _read(self, data: Mapping[str, Any], source: str) -> Config:
-        """As `read_config`; what was read last is not read again, for tools put the same file every few seconds."""
+        """As `read_config`; what was read last is not read again, for tools put the same file every few seconds.
+
+        Runs in a thread, since a large file takes long; several may be read at the same time.
+        """
         check_depth(data, source)
         text = _text(data)  # for Python true is 1, and 1 is 1.0
-        if self._last is None or self._last[0] != (text, source):
-            self._last = (text, source), read_config(json.loads(text), source)
-        return self._last[1]
+        last = self._last
+        if last is None or last[0] != (text, source):
+            self._last = last = (text, source), read_config(json.loads(text), source)
+        return last[1]
 
     # ---- checks -----------------------------------------------------------------------------------------------
 

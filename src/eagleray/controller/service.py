@@ -22,6 +22,7 @@ from eagleray.reconcile.target import GRPC_PROXY_KEY, PROXY_KEY
 from eagleray.reconcile.world import World
 from eagleray.rpc.control import ControlHandler
 from eagleray.rpc.server import Incoming
+from eagleray.spec.texts import parse_json
 from eagleray.wire.control import (
     Accepted,
     Ack,
@@ -119,7 +120,7 @@ class Service:
     async def _apply_config(self, body: bytes, incoming: Incoming) -> Message:
         message = decode(body, ApplyConfig)
         try:
-            data = msgspec.json.decode(message.config)
+            data = await asyncio.to_thread(parse_json, message.config)
             if message.name:
                 warnings = await self._declarations.apply_application(
                     message.name, data, source=message.source
@@ -128,8 +129,6 @@ class Service:
                 warnings = await self._declarations.apply(
                     data, message.merge, source=message.source, sys_path=message.sys_path
                 )
-        except (msgspec.DecodeError, RecursionError) as error:
-            return Accepted(error=f"{message.source} is no JSON: {error}")
         except EaglerayError as error:
             return Accepted(error=str(error))
         return Accepted(warnings=warnings)

@@ -27,10 +27,22 @@ from eagleray.spec.options import (
     ProxyLocation,
     gRPCOptions,
 )
-from eagleray.spec.problems import Path, Problem, list_unknown_keys, nearest, read_problems, show, without
+from eagleray.spec.problems import (
+    Path,
+    Problem,
+    list_unknown_keys,
+    nearest,
+    read_problems,
+    show,
+    tell,
+    without,
+)
 from eagleray.spec.router import RequestRouterConfig
 
 _LENIENT = ConfigDict(extra="ignore")
+
+MAX_APPLICATIONS = 1000
+"""Of a file: each is at least a process, and all of them are looked at on the controller's loop."""
 
 _MAX_DEPTH = 100
 """Levels of mappings and lists in a file."""
@@ -182,8 +194,8 @@ def read_config(data: Any, source: str = "the config") -> Config:
     problems += _disagreements(plain)
     if problems or schema is None:
         lines = [f"{show(one.path)}: {one.text}" if one.path else one.text for one in problems]
-        raise ConfigError(f"{source} is not valid:\n" + "\n".join(dict.fromkeys(lines)))
-    warnings = [f"{show(one.path)}: {one.text}" for one in unknown]
+        raise ConfigError(f"{source} is not valid:\n" + "\n".join(tell(lines)))
+    warnings = tell(f"{show(one.path)}: {one.text}" for one in unknown)
     if schema.tracing_config is not None:
         warnings.append("tracing_config: nothing is traced yet, so it has no effect")
     return Config(schema, plain, [*warnings, *_doubts(schema)])
@@ -284,6 +296,9 @@ def _disagreements(data: Mapping[str, Any]) -> list[Problem]:
     applications = data.get("applications")
     if not isinstance(applications, list):
         return problems
+    if len(applications) > MAX_APPLICATIONS:
+        text = f"a file may have {MAX_APPLICATIONS} applications, got {len(applications)}"
+        problems.append(Problem(("applications",), text))
     names: dict[Any, Path] = {}
     prefixes: dict[Any, Path] = {}
     for index, one in enumerate(applications):

@@ -16,6 +16,9 @@ from pydantic import ValidationError
 Path = tuple[str | int, ...]
 """Keys and indices from the top of the file."""
 
+MAX_TOLD = 100
+"""Mistakes of a file that are told one by one: nobody reads more, and looking for what was meant takes time."""
+
 _MAX_SHOWN = 60
 """Characters of a wrong value that a message repeats."""
 
@@ -45,6 +48,13 @@ def show(path: Path) -> str:
     return text
 
 
+def tell(lines: Iterable[str]) -> list[str]:
+    """The first lines, each once, and how many more there are."""
+    found = list(dict.fromkeys(lines))
+    rest = len(found) - MAX_TOLD
+    return [*found[:MAX_TOLD], f"... and {rest} more"] if rest > 0 else found
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known name that is most like `name`; "" when none is."""
     close = difflib.get_close_matches(name, list(known), 1, cutoff=0.7)
@@ -61,7 +71,8 @@ def list_unknown_keys(data: Any, known: Mapping[Path, list[str]], strict: frozen
         for key in mapping:
             if key in names:
                 continue
-            meant = nearest(str(key), [name for name in names if name not in mapping])
+            others = [name for name in names if name not in mapping]
+            meant = nearest(str(key), others) if len(problems) < MAX_TOLD else ""
             hint = f"did you mean '{meant}'?" if meant else f"known are {', '.join(sorted(names))}"
             is_error = pattern in strict
             effect = "" if is_error else " and is ignored"
@@ -89,13 +100,15 @@ def without(data: Any, paths: Iterable[Path]) -> Any:
 
 def read_problems(error: ValidationError, data: Any, unknown: Iterable[Problem]) -> list[Problem]:
     """Pydantic's reports with paths that exist in `data`; a missing key may have been misspelt as an `unknown` one."""
-    problems = []
+    problems: list[Problem] = []
+    keys: dict[Path, list[str]] = {}
+    for other in unknown:
+        keys.setdefault(other.path[:-1], []).append(str(other.path[-1]))
     for one in error.errors(include_url=False, include_context=False):
         path = _existing(one["loc"], data)
         if one["type"] == "missing":
             name = str(one["loc"][-1])
-            beside = [str(other.path[-1]) for other in unknown if other.path[:-1] == path]
-            meant = nearest(name, beside)
+            meant = nearest(name, keys.get(path, ())) if len(problems) < MAX_TOLD else ""
             hint = f"; is '{meant}' meant to be it?" if meant else ""
             problems.append(Problem((*path, name), f"is required{hint}"))
             continue

@@ -87,6 +87,7 @@ def test_a_bad_json_body_is_the_callers(text: str, tmp_path: Path) -> None:
         ("!!python/object/apply:os.system ['true']", 400),
         ("[" * 100_000, 400),
         ("- 1", 400),
+        ("applications: []\napplications: []", 400),
         ("x: " + "y" * 2**20, 413),
         ("a: &a [1,1,1,1,1,1,1,1]\n" + "\n".join(
             f"{n}: &{n} [{','.join([f'*{p}'] * 8)}]" for p, n in zip("abcdefgh", "bcdefghi", strict=True)), 400),

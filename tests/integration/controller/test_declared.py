@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -102,6 +103,35 @@ def test_a_file_is_served_and_the_same_file_again_costs_nothing(directory: Path)
         assert declared.refs() == before and len(declared.builds) == 2
         assert await declared.running.status() == status
         assert await declared.applied() == {"a": first, "b": second}
+
+    scene(directory, scenario)
+
+
+def test_a_large_file_of_mistakes_is_read_beside_the_loop_and_told_in_part(directory: Path) -> None:
+    wrong = [
+        app(f"a{n}", import_pth="x:y", deployments=[{"name": "m", "num_replicas": 0}]) for n in range(999)
+    ]
+
+    async def scenario(declared: Declared) -> None:
+        turns = 0
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            spinning.append(loop.call_soon(turn))
+            del spinning[:-1]
+
+        loop = asyncio.get_running_loop()
+        spinning = [loop.call_soon(turn)]
+        accepted = await declared.put(*wrong)
+        spinning[0].cancel()
+        lines = accepted.error.splitlines()
+        assert len(lines) == 102 and lines[-1] == "... and 899 more", lines[-1]
+        assert lines[1].startswith("applications[0].deployments[0].num_replicas: must be greater")
+        assert turns > 100, "others had their turns meanwhile"
+        accepted = await declared.put(*(app(f"a{n}") for n in range(1001)))
+        assert "applications: a file may have 1000 applications, got 1001" in accepted.error
+        assert await declared.applied() == {}
 
     scene(directory, scenario)
 

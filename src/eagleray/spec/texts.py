@@ -1,0 +1,92 @@
+"""Configs as text: JSON and YAML become values, unless they hold more of them than a config ever does.
+
+A key that a mapping of YAML has twice is a mistake, where other readers let the last one win without a word: it is told
+with its place and both lines. JSON's limit is judged before it is parsed, because its parser holds the interpreter for
+as long as it works: what passes takes it some tens of milliseconds at most. May take seconds otherwise, so whoever
+serves others calls it in a thread.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from eagleray.base.errors import ConfigError
+from eagleray.spec.problems import Path, show, tell
+
+MAX_VALUES = 100_000
+"""Scalars and containers of a document."""
+
+_STRING_OR_VALUE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[,\[{]', re.DOTALL)
+
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+def parse_json(body: bytes) -> Any:
+    """Raises ConfigError for what is no JSON, or too much of it."""
+    if _counts_beyond(body, MAX_VALUES):
+        raise ConfigError(
+            f"The body has more than {MAX_VALUES} values; pass large data in a file of its own."
+        )
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The body is not valid JSON: {error}") from None
+
+
+def _counts_beyond(body: bytes, most: int) -> bool:
+    """Whether commas and opening brackets outside of strings are more than `most`: about one for each value."""
+    if body.count(b",") + body.count(b"[") + body.count(b"{") <= most:
+        return False
+    found = 0
+    for match in _STRING_OR_VALUE.finditer(body):
+        if body[match.start()] != 0x22:  # a quote
+            found += 1
+            if found > most:
+                return True
+    return False
+
+
+def parse_yaml(text: str | bytes) -> Any:
+    """Raises ConfigError for keys that stand twice in a mapping, yaml.YAMLError and ValueError for what is no YAML."""
+    import yaml  # few processes read any
+
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if lines := _duplicates(node):
+            raise ConfigError("\n".join(lines))
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _duplicates(root: Any) -> list[str]:
+    """A line for each key that its mapping has already, in the order of the file."""
+    found: list[tuple[int, str]] = []
+    stack: list[tuple[Any, Path]] = [(root, ())]
+    seen = set()
+    while stack:
+        node, path = stack.pop()
+        if id(node) in seen:  # behind an anchor
+            continue
+        seen.add(id(node))
+        if node.id == "sequence":
+            stack += [(item, (*path, index)) for index, item in enumerate(node.value)]
+        elif node.id == "mapping":
+            lines: dict[tuple[str, str], tuple[int, Any]] = {}
+            for key, value in node.value:
+                here = (*path, str(key.value) if key.id == "scalar" else key.id)
+                stack.append((value, here))
+                if key.id != "scalar" or key.tag == _MERGE:
+                    continue
+                line = key.start_mark.line + 1
+                first = lines.setdefault((key.tag, key.value), (line, key))
+                if first[1] is not key:
+                    text = f"{show(here)}: is given twice, in line {first[0]} and in line {line}; keep one"
+                    found.append((line, text))
+    return tell(text for _, text in sorted(found))
