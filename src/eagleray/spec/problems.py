@@ -63,7 +63,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def list_unknown_keys(data: Any, known: Mapping[Path, list[str]], strict: frozenset[Path]) -> list[Problem]:
     """Every key that its place does not know. In `known` and `strict`, `*` stands for any index of a list."""
-    problems = []
+    problems: list[Problem] = []
     for path, pattern, mapping in _mappings(data, (), ()):
         names = known.get(pattern)
         if names is None:
