@@ -4,7 +4,8 @@ The parts of a process count here and know nothing of who reads. The process shi
 cumulative from its start, so that a snapshot which is lost or comes twice does no harm. Label sets are resolved once,
 outside of hot paths, and are bounded: one more than `most` is counted on the series whose labels are all `OVERFLOW`.
 
-Belongs to the loop that collects, except that other threads may read; who counts in threads uses a lock of their own.
+Counting belongs to one thread, and collecting may belong to another: what an observation has changed in between is
+told next time. Who counts in several threads uses a lock of their own.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ class Value:
         return self.value != self.shipped
 
     def _sample(self, labels: tuple[str, ...]) -> Sample:
-        self.shipped = self.value
-        return Sample(labels, self.value)
+        self.shipped = value = self.value
+        return Sample(labels, value)
 
 
 class Distribution:
@@ -90,9 +91,9 @@ class Distribution:
         self.shipped = -1
 
     def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.count += 1
         self.sum += value
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.count += 1  # last: who collects meanwhile in another thread collects again
 
     def _changed(self) -> bool:
         return self.count != self.shipped
@@ -140,7 +141,7 @@ class Metric:
     def read(self, function: Callable[[], float], *labels: str) -> None:
         """The gauge with these label values is asked of `function` whenever somebody collects: counting costs nothing.
 
-        It replaces a function of the same labels.
+        It replaces a function of the same labels. It is called in the collecting thread, so it only reads.
         """
         self._find(labels)
         self._functions[labels] = function
@@ -164,11 +165,11 @@ class Metric:
 
     def collect(self, *, everything: bool) -> Snapshot | None:
         """What has changed since the last call; with `everything`, what has not as well. None: nothing."""
-        for labels, function in self._functions.items():
+        for labels, function in self._functions.copy().items():
             self.value(*labels).set(function())
         samples = [
             series._sample(labels)
-            for labels, series in self._series.items()
+            for labels, series in self._series.copy().items()
             if everything or series._changed()
         ]
         if not samples:
@@ -177,9 +178,13 @@ class Metric:
 
 
 class Registry:
-    """All metrics of one process, or of one replica where several share a process."""
+    """All metrics of one process, or of one replica where several share a process.
 
-    def __init__(self) -> None:
+    Not `enabled` (EAGLERAY_METRICS=0) nobody collects: who has a hot path looks once, and counts nothing there.
+    """
+
+    def __init__(self, *, enabled: bool = True) -> None:
+        self.enabled = enabled
         self._metrics: dict[str, Metric] = {}
 
     def __iter__(self) -> Iterator[Metric]:

@@ -76,6 +76,9 @@ class Settings:
     local_testing_mode: bool = _setting(
         False, "`serve.run` runs applications in the calling process, as `_local_testing_mode=True`."
     )
+    metrics: bool = _setting(
+        True, "Requests are counted and GET /metrics tells of them; 0: nothing is counted."
+    )
     log_client_address: bool = _setting(False, "The access log names the client's address.")
 
     @classmethod

@@ -11,7 +11,9 @@ import os
 import socket
 from typing import Any
 
+from eagleray.base.metrics import Registry
 from eagleray.base.process import Child, run_child
+from eagleray.base.settings import Settings
 from eagleray.http.connections import Connections
 from eagleray.http.limits import HttpLimits
 from eagleray.http.listen import Listener, tls_context
@@ -35,7 +37,10 @@ class Proxy:
         self._stopped = asyncio.Event()
         self._serving = asyncio.Event()
         self._error = ""
-        self.router = FollowedRouter(eager_ingress=True, directory=directory_of(launch.controller_address))
+        self.registry = Registry(enabled=Settings.from_env().metrics)
+        self.router = FollowedRouter(
+            eager_ingress=True, directory=directory_of(launch.controller_address), registry=self.registry
+        )
         self.subscription = Subscription(self.router, launch.controller_address, launch.proxy_id)
         self.connections = Connections(HttpLimits.from_options(options))
         self.server = ProxyServer(

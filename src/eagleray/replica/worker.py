@@ -25,6 +25,7 @@ from typing import Any
 
 from eagleray.base import logs
 from eagleray.base.ids import DeploymentID, ReplicaID
+from eagleray.base.metrics import Registry
 from eagleray.base.settings import Settings
 from eagleray.base.tasks import Tasks
 from eagleray.replica.call import Floor
@@ -84,6 +85,7 @@ class Worker:
         self._launch = launch
         self._log_path = log_path
         self._settings = Settings.from_env()
+        self.registry = Registry(enabled=self._settings.metrics)
         self._recycling = Recycling(launch)
         self._slots = self._recycling.slots()
         self._user_config = json.loads(launch.user_config) if launch.user_config else None
@@ -189,7 +191,9 @@ class Worker:
 
     def _settle(self, loop: asyncio.AbstractEventLoop) -> Runtime:
         """Makes this process the replica's."""
-        runtime = Runtime.for_loop(loop, self._launch.controller_address, memory=self._memory)
+        runtime = Runtime.for_loop(
+            loop, self._launch.controller_address, memory=self._memory, registry=self.registry
+        )
         context.install(runtime, self._replica)
         context.process.declare_batcher = self._declare_batcher
         context.process.hold_answers = self._calls.hold

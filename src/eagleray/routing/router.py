@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from eagleray.base.errors import EaglerayError, NotRunningError
+from eagleray.base.metrics import Registry
 from eagleray.base.tasks import Tasks
 from eagleray.routing.board import Board, QueueBoard, board_path
 from eagleray.routing.call import RoutedCall
@@ -44,7 +45,7 @@ class Router:
 
     `shared` lets other threads use `submit_alone`. Large arguments and results go through `memory`. In `directory`,
     the instance's runtime directory, it shares the counts of waiting requests with the other routers of the machine;
-    without, it counts its own.
+    without, it counts its own. What happens here is counted in `registry`, the one of this process.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class Router:
         memory: SharedMemory | None = None,
         directory: str = "",
         clock: Callable[[], float] = time.monotonic,
+        registry: Registry | None = None,
     ) -> None:
+        self.registry = registry or Registry(enabled=False)
         self.table = RoutingTable()
         self.matcher = RouteMatcher(())
         self._connect = connect

@@ -15,6 +15,8 @@ from typing import Any, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from eagleray.base.errors import NotRunningError, ReplicaDiedError
+from eagleray.base.metrics import Registry
+from eagleray.base.settings import Settings
 from eagleray.base.tasks import Tasks
 from eagleray.routing.call import RoutedCall
 from eagleray.routing.router import Router
@@ -50,11 +52,12 @@ class Runtime:
         shared: bool = False,
         memory: SharedMemory | None = None,
         router: Router | None = None,
+        registry: Registry | None = None,
     ) -> None:
         """On the thread of `loop` only. The subscription starts with the first call that needs it.
 
         `shared`: other threads make most of the calls, and may send them by themselves. `memory` is for large values;
-        the runtime closes it.
+        the runtime closes it. `registry` is the replica's; without, this is a driver that has one of its own.
         """
         self.loop = loop
         self.address = address
@@ -64,7 +67,12 @@ class Runtime:
         self._memory = memory
         self.take = None if memory is None else memory.take
         """Gives memory for large arguments, from any thread; see `codec.dump_call`."""
-        self._router = router or Router(shared=shared, memory=memory, directory=directory_of(address))
+        if router is None:
+            own = registry or Registry(enabled=Settings.from_env().metrics)
+            router = Router(shared=shared, memory=memory, directory=directory_of(address), registry=own)
+        self._router = router
+        self.registry = router.registry
+        """What handles and user code of this process count in."""
         self._subscription: Subscription | None = None
         self._watching: asyncio.Task[None] | None = None
         self._bridge = Bridge(loop)
@@ -80,9 +88,10 @@ class Runtime:
         address: str,
         name: str = "replica",
         memory: SharedMemory | None = None,
+        registry: Registry | None = None,
     ) -> Self:
         """A runtime on the caller's own loop; to be called on that loop's thread."""
-        return cls(loop, address, name, memory=memory)
+        return cls(loop, address, name, memory=memory, registry=registry)
 
     # ---- from any thread -------------------------------------------------------------------------------------
 

@@ -13,8 +13,9 @@ import sys
 from typing import Any
 
 from eagleray.base.errors import EaglerayError
+from eagleray.base.metrics import Registry
 from eagleray.base.process import Child, run_child
-from eagleray.base.settings import set_default
+from eagleray.base.settings import Settings, set_default
 from eagleray.proxy.access import AccessLog
 from eagleray.proxy.process import FollowedRouter, serve_proxy
 from eagleray.routing import Subscription
@@ -46,7 +47,8 @@ class GrpcProxy:
         self._started = asyncio.Event()
         self._error = ""
         self._access_log = access_log
-        self.router = FollowedRouter(eager_ingress=True)
+        self.registry = Registry(enabled=Settings.from_env().metrics)
+        self.router = FollowedRouter(eager_ingress=True, registry=self.registry)
         self.server = GrpcServer(self.router, rpcs, options, self._access_log)
         self.router.on_update = self.server.update
         self.subscription = Subscription(self.router, launch.controller_address, launch.proxy_id)
