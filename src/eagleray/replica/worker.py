@@ -89,15 +89,7 @@ class Worker:
         self._recycling = Recycling(launch)
         self._slots = self._recycling.slots()
         self._user_config = json.loads(launch.user_config) if launch.user_config else None
-        deployment = DeploymentID(launch.deployment, launch.app)
-        self._replica = ReplicaContext(
-            ReplicaID(launch.replica_id, deployment),
-            rank=ReplicaRank(launch.rank, 0, launch.rank),
-            world_size=launch.world_size,
-            code_version=launch.version,
-            _deployment_config=launch.deployment_config,
-            _expire=self._recycling.expire,
-        )
+        self._replica = _context_of(launch, self._recycling)
         self._tasks = Tasks("replica")
         stats = StatsHook()
         self._control = ControlMethods(
@@ -328,6 +320,17 @@ class Worker:
             await self._runtime.close()
         if self._memory is not None:
             self._memory.close()
+
+
+def _context_of(launch: ReplicaLaunch, recycling: Recycling) -> ReplicaContext:
+    return ReplicaContext(
+        ReplicaID(launch.replica_id, DeploymentID(launch.deployment, launch.app)),
+        rank=ReplicaRank(launch.rank, 0, launch.rank),
+        world_size=launch.world_size,
+        code_version=launch.version,
+        _deployment_config=launch.deployment_config,
+        _expire=recycling.expire,
+    )
 
 
 def _set_up_logs(launch: ReplicaLaunch, path: str, level: str) -> None:
