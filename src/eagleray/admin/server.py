@@ -14,6 +14,7 @@ from typing import cast
 from eagleray.admin.actions import Actions, Answer, Call
 from eagleray.admin.audit import Audit
 from eagleray.admin.body import MAX_BODY_BYTES, check_content_type
+from eagleray.admin.crowd import Crowd, Member
 from eagleray.admin.gate import Gate, Refusal, single
 from eagleray.admin.routes import Match, find
 from eagleray.admin.tokens import Role
@@ -29,7 +30,7 @@ from eagleray.wire.messages import Headers
 logger = logging.getLogger("eagleray.admin")
 
 MAX_CONNECTIONS = 128
-"""Further ones are closed at once: the controller needs its descriptors for other things."""
+"""For a further one the oldest without a token goes: the controller needs its descriptors for other things."""
 
 FAILURES_AT_ONCE = 20
 """Failed authentications that are answered at once; each second forgives one."""
@@ -41,6 +42,8 @@ _LIMITS = HttpLimits(
     max_header_bytes=16 * 1024,
     max_url_bytes=4 * 1024,
     max_request_body_bytes=MAX_BODY_BYTES,
+    header_timeout_s=3.0,
+    body_grace_s=5.0,
     keep_alive_timeout_s=30.0,
     min_body_rate=10_000.0,
 )
@@ -64,6 +67,7 @@ class AdminServer:
         self.audit = audit
         self.actions = actions
         self.tasks = Tasks("admin")
+        self._crowd = Crowd(self, self.connections, MAX_CONNECTIONS)
         self._gate = gate
         self._clock = clock or SystemClock()
         self._most_failures = self._failures_left = failures_at_once
@@ -71,9 +75,7 @@ class AdminServer:
 
     def connection(self) -> asyncio.BaseProtocol:
         """The protocol of a new connection."""
-        if len(self.connections) >= MAX_CONNECTIONS:
-            return _TurnedAway()
-        return HttpConnection(self, self.connections)
+        return self._crowd.newcomer()
 
     async def close(self, grace_s: float = 1.0) -> None:
         """Lets present requests end within the grace, then cuts off what is left."""
@@ -86,6 +88,7 @@ class AdminServer:
         role = Role.NONE
         try:
             role = self._gate.admit(request.headers)
+            self._crowd.recognise(cast(Member, connection))  # it has made no others
             match, is_yaml = _check(request, role)
         except Refusal as refusal:
             return self._refuse(connection, request, role, refusal)
@@ -101,6 +104,8 @@ class AdminServer:
     def _refuse(
         self, connection: HttpConnection, request: Request, role: Role, refusal: Refusal
     ) -> RequestHandler | None:
+        if role is Role.NONE:
+            request.keep_alive = False
         delays = refusal.is_authentication and not self._forgives()
         if request.method not in _READS and not delays:
             path = request.raw_path.decode("ascii", "replace")
@@ -213,10 +218,3 @@ class _Delayed:
 
     def on_drained(self) -> None:
         """Nothing was written yet."""
-
-
-class _TurnedAway(asyncio.Protocol):
-    """A connection too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast(asyncio.Transport, transport).abort()

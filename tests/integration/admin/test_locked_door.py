@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -174,20 +175,102 @@ def test_a_guesser_may_leave(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def head(fields: dict[str, str], method: str, path: str) -> bytes:
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        "host: localhost",
+        *(f"{name}: {value}" for name, value in fields.items()),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+async def ask_again(stream: Stream, fields: dict[str, str]) -> bytes:
+    """The status line of a question on a connection that is kept."""
+    stream[1].write(head(fields, "GET", "/api/ray/version"))
+    answer = await asyncio.wait_for(stream[0].readuntil(b"\r\n\r\n"), 30)
+    size = int(answer.partition(b"content-length: ")[2].split()[0])
+    await stream[0].readexactly(size)
+    return answer.splitlines()[0]
+
+
+async def connect(server: Serving, fields: dict[str, str]) -> Stream:
+    """A connection that has shown a token."""
+    stream = await asyncio.open_connection("127.0.0.1", server.port)
+    assert await ask_again(stream, fields) == b"HTTP/1.1 200 OK"
+    return stream
+
+
+async def was_cut(stream: Stream) -> bool:
+    try:
+        return await stream[0].read() == b""
+    except ConnectionError:
+        return True
+
+
+async def close(stream: Stream) -> None:
+    stream[1].close()
+    with contextlib.suppress(ConnectionError):
+        await stream[1].wait_closed()
+
+
 def test_connections_have_a_limit(tmp_path: Path) -> None:
+    """Strangers who hold all there are lose the oldest to whoever comes; those with a token keep theirs."""
+
     async def main() -> None:
         async with serving(tmp_path) as server:
-            held = []
-            for _ in range(MAX_CONNECTIONS):
-                held.append(await asyncio.open_connection("127.0.0.1", server.port))
+            known = await connect(server, ADMIN)
+            strangers = [
+                await asyncio.open_connection("127.0.0.1", server.port) for _ in range(MAX_CONNECTIONS - 1)
+            ]
             await until(lambda: len(server.server.connections) == MAX_CONNECTIONS)
-            with pytest.raises((ConnectionError, IndexError)):
-                await server.ask("GET", "/api/ray/version", ADMIN)
-            for _, writer in held:
-                writer.close()
-                await writer.wait_closed()
+            for number in range(3):
+                assert (await server.ask("GET", "/api/ray/version", ADMIN)).status == 200
+                assert await asyncio.wait_for(was_cut(strangers[0]), 30), number
+                strangers.append(await asyncio.open_connection("127.0.0.1", server.port))
+                await close(strangers.pop(0))
+                await until(lambda: len(server.server.connections) == MAX_CONNECTIONS)
+            assert await ask_again(known, ADMIN) == b"HTTP/1.1 200 OK"
+            for one in (known, *strangers):
+                await close(one)
             await until(lambda: not server.server.connections)
+
+    asyncio.run(main())
+
+
+def test_idle_connections_with_a_token_go_when_there_are_no_others(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path) as server:
+            known = [await connect(server, ADMIN) for _ in range(MAX_CONNECTIONS)]
+            server.operations.gate = asyncio.Event()
+            known[0][1].write(head(ADMIN, "DELETE", "/api/serve/applications/"))
+            await asyncio.wait_for(server.operations.entered.wait(), 30)
             assert (await server.ask("GET", "/api/ray/version", ADMIN)).status == 200
+            assert await asyncio.wait_for(was_cut(known[1]), 30), "the first is being served"
+            server.operations.gate.set()
+            assert (await known[0][0].readline()).startswith(b"HTTP/1.1 200")
+            for one in known:
+                await close(one)
+            await until(lambda: not server.server.connections)
+
+    asyncio.run(main())
+
+
+def test_who_shows_no_token_is_not_kept(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path) as server:
+            silent = await asyncio.open_connection("127.0.0.1", server.port)
+            wrong = await asyncio.open_connection("127.0.0.1", server.port)
+            wrong[1].write(head({"authorization": "Bearer wrong"}, "GET", "/api/ray/version"))
+            answer = await asyncio.wait_for(wrong[0].read(), 30)
+            assert answer.startswith(b"HTTP/1.1 403") and b"connection: close" in answer
+            for _ in range(5):  # seconds
+                server.server.connections.sweep()
+            assert await asyncio.wait_for(was_cut(silent), 30)
+            await close(silent)
+            await close(wrong)
 
     asyncio.run(main())
 
