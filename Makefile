@@ -51,7 +51,7 @@ format: $(BIN)/.dev
 	$(BIN)/ruff format src tests bench examples
 
 soak: $(BIN)/.dev
-	end=$$(( $$(date +%s) + $(SOAK_S) )); while [ $$(date +%s) -lt $$end ]; do ROLLOUTS=100 SOAK_STREAM_MEGABYTES=10000 $(BIN)/python -m pytest -q tests/fault || exit 1; done
+	end=$$(( $$(date +%s) + $(SOAK_S) )); while [ $$(date +%s) -lt $$end ]; do SEED=$$(date +%s) CRASH_EVERY_POINT=1 ROLLOUTS=100 SOAK_STREAM_MEGABYTES=10000 $(BIN)/python -m pytest -q tests/fault || exit 1; done
 
 fuzz: $(BIN)/.dev
 	for name in http websocket wire typed; do $(BIN)/python -m tests.fuzz.run $$name -max_len=4096 -timeout=10 -rss_limit_mb=1024 -max_total_time=$(FUZZ_S) || exit 1; done

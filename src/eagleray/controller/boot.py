@@ -15,7 +15,7 @@ import msgspec
 
 import eagleray
 from eagleray.admin.door import Door
-from eagleray.base.clock import Clock, SystemClock
+from eagleray.base.clock import Clock, SystemClock, wall_time_s
 from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import new_unique_id
 from eagleray.base.tasks import Tasks
@@ -165,7 +165,8 @@ class _Assembly:
         """
         self._controller.post(e.SupplyKnown(_supply(self._engine.capacity())))
         alive = {child.ref: child.pid for child in living}
-        self._controller.post(e.Adopted(alive))
+        addresses = {child.ref: child.http_address for child in living if child.http_address is not None}
+        self._controller.post(e.Adopted(alive, addresses, wall_time_s()))
         self._orphans = [ref for ref in alive if ref not in self._world.instances]
 
     def announce_wishes(self) -> None:

@@ -179,9 +179,14 @@ class Expired(Event, frozen=True):
 
 
 class Adopted(Event, frozen=True):
-    """What a new controller found alive: refs and pids."""
+    """What a new controller found alive: refs and pids, `addresses` of proxies, and `at` which wall time.
+
+    A process whose birth nobody lived to store has all of it from here.
+    """
 
     alive: dict[str, int]
+    addresses: dict[str, tuple[str, int]] = {}
+    at: float = 0.0
 
 
 # ---- decisions ----------------------------------------------------------------------------------------------------

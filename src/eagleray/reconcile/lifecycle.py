@@ -145,7 +145,13 @@ def adopted(world: World, event: e.Adopted, now: float) -> set[str]:
         if ref in event.alive:
             instance.is_born = instance.is_adopted = True
             instance.fire(Trigger.ADOPT)
-            instance.row = msgspec.structs.replace(instance.row, pid=event.alive[ref])
+            row = instance.row
+            instance.row = msgspec.structs.replace(
+                row,
+                pid=event.alive[ref],
+                http_address=event.addresses.get(ref, row.http_address),
+                started_at=row.started_at or event.at,
+            )
         else:
             instance.fire(Trigger.EXITED, "it ended while the controller was down")
         world.put_instance(instance)

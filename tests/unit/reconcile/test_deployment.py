@@ -8,6 +8,7 @@ from eagleray.reconcile import commands as c
 from eagleray.reconcile import events as e
 from eagleray.reconcile.instance import InstanceState, Trigger
 from eagleray.reconcile.placement import UNIT, Supply
+from eagleray.reconcile.world import World
 
 KEY = "default#model"
 
@@ -510,3 +511,19 @@ def test_stopped_replica_that_is_also_surplus_goes_once() -> None:
     decided.deploy(model={"num_replicas": 1})
     assert decided.states()["KILLING"] == 1
     assert len(decided.listed()) == 1
+
+
+def test_who_adopts_knows_what_the_dead_had_no_time_to_store() -> None:
+    decided = Decided()
+    decided.want_proxy()
+    ref = decided.pending[0].ref  # type: ignore[attr-defined]
+    rows = decided.rows()
+    decided.settle()
+    decided.world = World("next")
+    decided.world.load(rows)
+    address = ("127.0.0.1", 8000)
+    decided.apply(e.Adopted({ref: 7}, {ref: address}, 123.0))
+    row = decided.world.instances[ref].row
+    assert (row.pid, row.http_address, row.started_at) == (7, address, 123.0)
+    decided.apply(e.Adopted({ref: 7}, {ref: address}, 456.0))
+    assert decided.world.instances[ref].row.started_at == 123.0
