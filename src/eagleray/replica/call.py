@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from inspect import isawaitable, iscoroutine
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from eagleray.http.outflow import JOINED, Outflow, Put, Turns
+from eagleray.replica.metrics import ReplicaMetrics, Route
 from eagleray.replica.slots import Slots
 from eagleray.replica.threads import Threads
 from eagleray.serve.context import RequestContext, _serve_request_context
@@ -40,7 +42,9 @@ class Floor:
 
     __slots__ = (
         "base_context",
+        "counts",
         "loop",
+        "metrics",
         "put",
         "reserved",
         "running",
@@ -58,6 +62,7 @@ class Floor:
         slots: Slots,
         threads: Threads,
         put: Put,
+        metrics: ReplicaMetrics,
         base_context: Context | None = None,
     ) -> None:
         self.user = user
@@ -65,6 +70,8 @@ class Floor:
         self.slots = slots
         self.threads = threads
         self.put = put
+        self.metrics = metrics
+        self.counts = metrics.registry.enabled
         self.running: set[Call] = set()
         self.reserved: set[PythonCall] = set()
         """Those that hold a slot for arguments which may never come."""
@@ -76,7 +83,18 @@ class Floor:
 class Call:
     """One call that holds a slot. `answer`, `begin`, `finish` and `fail` may be called from any thread, once in all."""
 
-    __slots__ = ("cancelled", "context", "floor", "in_thread", "incoming", "outflow", "started", "task")
+    __slots__ = (
+        "begun_at",
+        "cancelled",
+        "context",
+        "floor",
+        "in_thread",
+        "incoming",
+        "outflow",
+        "started",
+        "task",
+        "took_us",
+    )
 
     def __init__(self, floor: Floor, incoming: Incoming) -> None:
         self.floor = floor
@@ -84,6 +102,9 @@ class Call:
         self.cancelled = False
         self.in_thread = False
         self.started = False
+        self.begun_at = 0.0
+        """When user code got it; 0: it has not, or it is nobody's traffic, so that it is not counted."""
+        self.took_us = 0
         self.context: RequestContext | None = None
         self.task: asyncio.Task[None] | None = None
         self.outflow: Outflow | None = None
@@ -114,7 +135,17 @@ class Call:
         context = floor.base_context.copy()
         context.run(_serve_request_context.set, request)
         self.started = False
+        if floor.counts and not self.begun_at:
+            self.begun_at = monotonic()
         self.task = floor.loop.create_task(work, name="call", context=context)
+
+    def run_in_thread(self, work: Callable[[], None]) -> None:
+        """Runs `work`, which answers in any case, in a thread."""
+        self.in_thread = True
+        floor = self.floor
+        if floor.counts and not self.begun_at:
+            self.begun_at = monotonic()
+        floor.threads.submit(work)
 
     def enter(self) -> None:
         """The task's first step. Raises CancelledError when the call was cancelled before it."""
@@ -214,8 +245,23 @@ class Call:
 
     # ---- answers, on the loop ---------------------------------------------------------------------------------
 
+    @property
+    def route(self) -> Route:
+        """What it is counted under."""
+        return self.incoming.head.route
+
+    def count_error(self, kind: str) -> None:
+        """From any thread, before the answer: user code has raised an exception of that name."""
+        self.floor.put(self._count_error, kind)
+
+    def _count_error(self, kind: str) -> None:
+        if self.begun_at:
+            self.floor.metrics.failed(self.route, kind)
+
     def _leave(self) -> int:
         floor = self.floor
+        if self.begun_at:
+            self.took_us = int(1000.0 * floor.metrics.ended(self.route, self.begun_at))
         if self.in_thread:
             self.in_thread = False
             floor.threads.done()
@@ -227,7 +273,7 @@ class Call:
     def _answer(self, status: int, headers: Headers, body: bytes) -> None:
         load = self._leave()
         try:
-            self.incoming.reply(ReplyHead(load, status, headers), body)
+            self.incoming.reply(ReplyHead(load, status, headers, 0, self.took_us), body)
         except Exception as error:  # a user's status or header that no head can hold: the caller still waits
             request_id = self.incoming.head.request_id
             logger.error("Request %s has failed: its answer cannot be sent.", request_id, exc_info=error)
@@ -236,13 +282,17 @@ class Call:
             )
 
     def _begin(self, status: int, headers: Headers, first: bytes) -> None:
-        self.incoming.reply(ReplyHead(self.floor.slots.ongoing, status, headers), first, False)
+        took_us = int(1e6 * (monotonic() - self.begun_at)) if self.begun_at else 0
+        head = ReplyHead(self.floor.slots.ongoing, status, headers, 0, took_us)
+        self.incoming.reply(head, first, False)
 
     def _finish(self) -> None:
         self._leave()
         self.incoming.send(b"", True)
 
     def _fail(self, code: str, message: str, body: bytes = b"") -> None:
+        if code == "cancelled" and self.begun_at:
+            self.floor.metrics.cancelled(self.route)
         load = self._leave()
         try:
             self.incoming.fail(ErrorHead(code, message, load), body)

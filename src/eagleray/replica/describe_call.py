@@ -24,6 +24,7 @@ class DescribeCall(Call):
     def begin_work(self) -> None:
         """Answers on the loop."""
         self.run(self._serve(), self.make_context(False))
+        self.begun_at = 0.0  # nobody's traffic
 
     async def _serve(self) -> None:
         """A task's root."""

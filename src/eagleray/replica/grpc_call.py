@@ -182,6 +182,7 @@ class GrpcCall(PythonCall):
             return
         request_id = self.incoming.head.request_id
         try:
+            self.count_error(kind.__name__)
             status = encode_grpc_status(_status_of(error, self.rpc_context))
             if not isinstance(error, gRPCStatusError) or error.original_exception is not None:
                 logger.error("Request %s has failed.", request_id, exc_info=trimmed(error))

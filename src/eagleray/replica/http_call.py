@@ -21,6 +21,7 @@ from eagleray.http.asgi import Exchange, make_scope
 from eagleray.replica.call import Call, Floor
 from eagleray.replica.encode import JSON, TEXT, encode_result
 from eagleray.replica.errors import trimmed
+from eagleray.replica.metrics import Route
 from eagleray.replica.typed import RequestRefused
 from eagleray.serve.context import _serve_request_context
 from eagleray.wire.messages import Headers
@@ -59,8 +60,7 @@ class HttpCall(Call):
         floor = self.floor
         entry = floor.user.entry
         if entry is not None and entry.in_thread and floor.user.app is None:
-            self.in_thread = True
-            floor.threads.submit(self._work)
+            self.run_in_thread(self._work)
         else:
             self.run(self._serve() if floor.user.app is None else self._serve_app(), self.make_context(True))
 
@@ -142,6 +142,14 @@ class HttpCall(Call):
             )
         return encode_result(result)
 
+    @property
+    def route(self) -> Route:
+        prefix = self.incoming.head.route
+        if self.floor.user.app is None:
+            return prefix
+        pattern = getattr(self.scope.get("route"), "path", None)  # as FastAPI leaves it
+        return (prefix, pattern) if type(pattern) is str else prefix
+
     def cancel(self) -> None:
         super().cancel()
         self.exchange.disconnect()
@@ -181,6 +189,8 @@ class HttpCall(Call):
         request_id = context.request_id if context is not None else ""
         refusal = None
         try:
+            if type(error) is not RequestRefused:
+                self.count_error(type(error).__name__)
             refusal = None if exchange.begun else refusal_of(error)
             if refusal is None:
                 logger.error("Request %s has failed.", request_id, exc_info=trimmed(error))

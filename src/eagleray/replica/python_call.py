@@ -64,8 +64,7 @@ class PythonCall(Call):
 
     def _start(self) -> None:
         if self.method.in_thread:
-            self.in_thread = True
-            self.floor.threads.submit(self._work)
+            self.run_in_thread(self._work)
         else:
             self.run(self._serve(), self.make_context(False))
 
@@ -208,8 +207,7 @@ class PythonCall(Call):
 
     def _stream_in_thread(self, items: Generator[Any, None, None]) -> None:
         """A coroutine has returned a sync generator: it runs in a thread, like any sync code."""
-        self.in_thread = True
-        self.floor.threads.submit(lambda: self._stream_to_end(items))
+        self.run_in_thread(lambda: self._stream_to_end(items))
 
     def _stream_to_end(self, items: Generator[Any, None, None]) -> None:
         try:
@@ -243,6 +241,7 @@ class PythonCall(Call):
             self.fail_cancelled()
             return
         try:
+            self.count_error(type(error).__name__)
             body = codec.dump_error(error, trimmed_text(error))
         except BaseException as second:  # a user's exception may fail to say what it is
             self.fail(

@@ -109,6 +109,7 @@ class WebSocketCall(Call):
         if websocket.gone is not None and isinstance(error, WebSocketDisconnect | ClientDisconnectedError):
             self._returned()  # what `receive` and `send` raise when the client goes, and nobody has caught
             return
+        self.count_error(type(error).__name__)
         refusal = None if websocket.begun else refusal_of(error)
         if refusal is None:
             self._log(error)

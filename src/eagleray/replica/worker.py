@@ -20,7 +20,6 @@ import socket
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
-from time import monotonic
 from typing import Any
 
 from eagleray.base import logs
@@ -31,12 +30,10 @@ from eagleray.base.tasks import Tasks
 from eagleray.replica.call import Floor
 from eagleray.replica.callable import UserCode
 from eagleray.replica.capacity import Capacity
-from eagleray.replica.describe_call import DescribeCall
 from eagleray.replica.errors import trimmed_text
-from eagleray.replica.grpc_call import GrpcCall
-from eagleray.replica.http_call import HttpCall
+from eagleray.replica.intake import Intake
 from eagleray.replica.loader import extend_path, holds_handles, load_callable, load_init
-from eagleray.replica.python_call import PythonCall
+from eagleray.replica.metrics import ReplicaMetrics
 from eagleray.replica.recycling import Recycling
 from eagleray.replica.report import Reporter
 from eagleray.replica.reservation import HELD_S, expire_reserved
@@ -44,7 +41,6 @@ from eagleray.replica.slots import Slots
 from eagleray.replica.stats import StatsHook
 from eagleray.replica.threads import Threads
 from eagleray.replica.user_loop import UserLoop
-from eagleray.replica.websocket_call import WebSocketCall
 from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.memory import SharedMemory
 from eagleray.rpc.server import Incoming, Server
@@ -56,17 +52,9 @@ from eagleray.serve.ingress import docs_path
 from eagleray.serve.multiplex import ModelHost, declares_models
 from eagleray.serve.runtime import Runtime
 from eagleray.wire.control import Drain, Empty, Health, Ready, Reconfigure, ReplicaLaunch, decode
-from eagleray.wire.messages import CallKind, ErrorHead
 
 logger = logging.getLogger("ray.serve")
 
-_CALLS: dict[int, Any] = {
-    CallKind.HTTP: HttpCall,
-    CallKind.GRPC: GrpcCall,
-    CallKind.PYTHON: PythonCall,
-    CallKind.WEBSOCKET: WebSocketCall,
-    CallKind.DESCRIBE: DescribeCall,
-}
 _STOP_S = 0.8
 """Seconds for user code to end at SIGTERM, or after a drain's time is over: node kills after 1 s."""
 
@@ -88,10 +76,13 @@ class Worker:
         self.registry = Registry(enabled=self._settings.metrics)
         self._recycling = Recycling(launch)
         self._slots = self._recycling.slots()
+        labels = (launch.deployment, launch.replica_id, launch.app)
+        self._metrics = ReplicaMetrics(self.registry, labels, self._slots)
+        self._intake = Intake(self._slots, self._metrics)
         self._user_config = json.loads(launch.user_config) if launch.user_config else None
         self._replica = _context_of(launch, self._recycling)
         self._tasks = Tasks("replica")
-        stats = StatsHook()
+        stats = StatsHook(self.registry, self._metrics.labels)
         self._control = ControlMethods(
             {
                 "ready": self._ready,
@@ -103,7 +94,7 @@ class Worker:
             name="replica control",
         )
         self._server = Server(self._control.dispatch)
-        self._calls = Server(self._on_call)
+        self._calls = Server(self._intake.take)
         self._capacity = Capacity(
             launch.deployment, self._slots, launch.max_ongoing_requests_given, self._calls.limit
         )
@@ -170,14 +161,16 @@ class Worker:
             args, kwargs = load_init(launch)
         except BaseException as error:  # importing runs user code, which may raise anything
             return trimmed_text(error)
-        post = self._user_loop.post
-        self._floor = Floor(user, loop, self._slots, self._threads, post, self._base_context)
+        post, metrics = self._user_loop.post, self._metrics
+        floor = Floor(user, loop, self._slots, self._threads, post, metrics, self._base_context)
+        self._floor = self._intake.floor = floor
         user.on_made = partial(setattr, self._replica, "servable_object")
         problem = await user.start(args, kwargs, self._user_config, launch.rank)
         problem = problem or await user.check_health()  # the first one belongs to the start
         problem = problem or await self._reporter.begin(user.instance, launch.deployment_config)
         if not problem:
             self._capacity.find(user.instance)
+            self._metrics.started()
             self._slots.open()
         return problem
 
@@ -198,24 +191,6 @@ class Worker:
     def _declare_batcher(self, batcher: Batcher) -> None:
         """From any thread."""
         self._user_loop.post(self._capacity.declare, batcher)
-
-    # ---- calls -----------------------------------------------------------------------------------------------
-
-    def _on_call(self, incoming: Incoming) -> None:
-        """On the user's loop."""
-        head = incoming.head
-        if head.deadline and head.deadline < monotonic():
-            incoming.fail(
-                ErrorHead("timeout", "The deadline had passed before it began.", self._slots.ongoing)
-            )
-            return
-        refusal = self._slots.refusal(incoming.connection)
-        floor = self._floor
-        if refusal is not None or floor is None:
-            assert refusal is not None
-            incoming.fail(refusal)
-        else:
-            _CALLS[head.kind](floor, incoming).begin_work()
 
     # ---- control ---------------------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class LocalReplica(Worker):
         return error
 
     def _accept(self) -> ServerConnection:
-        return ServerConnection(self._calls, self._on_call, None)
+        return ServerConnection(self._calls, self._intake.take, None)
 
     async def stop(self) -> None:
         """Takes no more calls, waits for those under way, ends user code and its threads."""

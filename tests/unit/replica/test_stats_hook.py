@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from tests.waiting import wait_until
 
+from eagleray.base.metrics import Registry
 from eagleray.replica.call import Floor
 from eagleray.replica.stats import StatsHook
 from eagleray.replica.user_loop import UserLoop
@@ -33,7 +34,7 @@ def floor(instance: Any) -> Floor:
 
 async def ask_again_and_again() -> None:
     user_loop, user = UserLoop(), Hangs()
-    stats = StatsHook()
+    stats = StatsHook(Registry(), ("D", "r", "app"))
     first = asyncio.ensure_future(stats.ask(user_loop, floor(user)))
     await asyncio.to_thread(user.begun.wait, 60)
     first.cancel()
