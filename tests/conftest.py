@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+
+# A developer's own `eagleray start` is none of the tests' business.
+os.environ["EAGLERAY_ATTACH"] = "0"
 
 # A shell without job control starts its background jobs with SIGINT ignored, and children inherit that. Tests press
 # Ctrl-C on programs that they start; a signal with a handler has its default action again after exec.

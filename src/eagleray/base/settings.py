@@ -47,6 +47,10 @@ class Settings:
         "", "Directory of sockets; XDG_RUNTIME_DIR/eagleray or a private one otherwise."
     )
     runtime_dir: str = _setting("", "The running instance that this process belongs to; set in children.")
+    attach: bool = _setting(
+        True,
+        "`serve.run` and its sisters use the instance of `eagleray start` while it runs; 0: one of their own.",
+    )
     drain_delay_s: int = _setting(
         5,
         "Seconds from SIGTERM, at which readiness flips, until an instance of `eagleray start` drains; "

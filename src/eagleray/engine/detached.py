@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import subprocess
 from dataclasses import dataclass
 
@@ -87,6 +88,16 @@ def is_running(places: Places) -> bool:
         return True
     os.close(lock)
     return False
+
+
+def find_running(settings: Settings) -> Places | None:
+    """The detached instance of this user while it runs. Makes no file, and trusts no directory but this user's own."""
+    try:
+        places = Places.find(settings)
+        has_socket = stat.S_ISSOCK(os.lstat(places.address.removeprefix("unix:")).st_mode)
+    except OSError:  # none has run, or somebody else has made a directory of that name
+        return None
+    return places if has_socket and is_running(places) else None
 
 
 def _runtime_lock(places: Places) -> str:

@@ -66,6 +66,7 @@ def start(
     grpc = read_grpc(grpc_options)
     found = instance.running()
     if found is not None or context.process.runtime is not None:
+        _tell_where(found)
         _warn_about_differences(found, http, grpc)
         return
     if wrong := sorted(set(kwargs) & {"http_host", "http_port", "http_middlewares"}):
@@ -94,7 +95,10 @@ def _warn_about_differences(found: Instance | None, http: HTTPOptions, grpc: gRP
         return
     for kind, wanted, given in (("HTTP", http, found.http), ("gRPC", grpc, found.grpc)):
         differing = [
-            name for name in wanted.model_fields_set if getattr(wanted, name) != getattr(given, name)
+            name
+            for name in wanted.model_fields_set
+            # An instance of `eagleray start` has options of its own, whatever they are.
+            if found.places is not None or getattr(wanted, name) != getattr(given, name)
         ]
         if differing:
             logger.warning(
@@ -102,6 +106,17 @@ def _warn_about_differences(found: Instance | None, http: HTTPOptions, grpc: gRP
                 kind,
                 ", ".join(sorted(differing)),
             )
+
+
+def _tell_where(found: Instance | None) -> None:
+    """That something outlives this program must surprise nobody."""
+    if found is not None and found.places is not None and not found.is_told:
+        found.is_told = True
+        print(
+            f"Using the instance of `eagleray start` ({found.places.address}): what is deployed to it outlives this "
+            f"program. EAGLERAY_ATTACH=0 starts one that ends with it.",
+            file=sys.stderr,
+        )
 
 
 def _require_proxy(started: Instance) -> None:
@@ -121,7 +136,10 @@ def _require_proxy(started: Instance) -> None:
 
 
 def shutdown() -> None:
-    """Deletes all applications and ends the instance that this process has started; without one it does nothing."""
+    """Deletes all applications and ends the instance that this process has started; without one it does nothing.
+
+    An instance that it has only attached to is left as it is: `eagleray shutdown` ends that.
+    """
     ended = local.stop()
     found = instance.forget()
     if found is None and ended:
@@ -211,6 +229,7 @@ def _run_many(
     if local.is_wanted(_local_testing_mode) or local.running() is not None:
         return _run_locally(targets)
     found = instance.running()
+    _tell_where(found)
     specs, blobs = build_targets(targets, None if found is None else found.logging)
     runtime, started = _runtime_for_deploy()
     message = Deploy(specs=[spec.to_json() for spec in specs], blobs=blobs)

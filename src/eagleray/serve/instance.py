@@ -1,7 +1,7 @@
 """The instance that this process drives or has attached to: node, and the thread that carries its handle calls.
 
 A driver owns what it has started and ends it in `stop`, at exit or by dying (node watches). What it has merely
-attached to, because the environment names it, is left alone.
+attached to, because the environment names it or because it is that of `eagleray start`, is left alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from eagleray.base.errors import EaglerayError, NotRunningError
 from eagleray.base.settings import Settings
+from eagleray.engine.detached import Places, find_running, is_running
 from eagleray.engine.spawn import NodeProcess, node_config, spawn_node
 from eagleray.serve import context
 from eagleray.serve.graph import user_path
@@ -34,10 +35,15 @@ class Instance:
         http: HTTPOptions,
         logging: LoggingConfig | None,
         grpc: gRPCOptions | None = None,
+        places: Places | None = None,
     ) -> None:
         self.http = http
         self.grpc = grpc or gRPCOptions()
         self.logging = logging
+        self.places = places
+        """Of the instance of `eagleray start`, when it is that one."""
+        self.is_told = False
+        """Whether the user knows that."""
         self._node = node
         self._pid = os.getpid()
         self._thread = RuntimeThread(address)
@@ -75,6 +81,8 @@ class Instance:
 
     @property
     def is_alive(self) -> bool:
+        if self.places is not None:
+            return is_running(self.places)
         return self._node is None or self._node.is_alive()
 
     @property
@@ -114,6 +122,9 @@ _driver = _Driver()
 def running() -> Instance | None:
     """The instance that this process has started or attached to, or can attach to; None when there is none.
 
+    It attaches to the one that EAGLERAY_RUNTIME_DIR names, or else to that of `eagleray start` while it runs, unless
+    EAGLERAY_ATTACH is 0.
+
     One that has died under our hands is cleaned away.
     """
     instance = _driver.instance
@@ -121,8 +132,12 @@ def running() -> Instance | None:
         forget()
         instance.stop()
         instance = None
-    if instance is None and context.process.runtime is None and Settings.from_env().runtime_dir:
-        attach()
+    if instance is None and context.process.runtime is None:
+        settings = Settings.from_env()
+        if settings.runtime_dir:
+            attach()
+        elif settings.attach and not settings.local_testing_mode and (places := find_running(settings)):
+            _driver.instance = Instance(None, places.address, HTTPOptions(), None, places=places)
     return _driver.instance
 
 
