@@ -53,6 +53,7 @@ class Exchange(RoutedCall):
         "_bucket",
         "_connection",
         "_keeps_running",
+        "_pattern",
         "_refused",
         "_server",
         "_started_at",
@@ -78,6 +79,7 @@ class Exchange(RoutedCall):
         self.method = request.method
         self._started_at = monotonic()
         self._keeps_running = False
+        self._pattern = ""
         self._timeout_s = 0.0
         self._bucket: set[Timed] | None = None
         self._refused: HttpRefused | None = None
@@ -108,6 +110,7 @@ class Exchange(RoutedCall):
         if connection is None:
             self._swallow(len(body))
             return
+        self._pattern = head.route
         try:
             if end:
                 connection.respond(head.status, head.headers, body, self.request_id)
@@ -280,4 +283,5 @@ class Exchange(RoutedCall):
             self._bucket.discard(self)
             self._bucket = None
         if connection is not None:
-            self._server.finished(self.method, self.head.route, status, self._started_at, connection.client)
+            key = (self.method, self.head.route, self._pattern, status, self.key)
+            self._server.finished(key, self._started_at, connection.client)

@@ -20,6 +20,7 @@ from eagleray.http.response import TEXT, BadResponseError
 from eagleray.proxy.access import AccessLog
 from eagleray.proxy.deadlines import Deadlines
 from eagleray.proxy.exchange import Exchange
+from eagleray.proxy.metrics import Key, ProxyMetrics
 from eagleray.routing import Router, RoutingTable
 from eagleray.wire.messages import CallHead, CallKind, Headers, HttpHead
 
@@ -54,6 +55,9 @@ class ProxyServer:
         self._raw_root_path = self._root_path.encode()
         self._request_timeout_s = request_timeout_s or 0.0
         self._access_log = access_log
+        self._metrics: ProxyMetrics | None = None
+        if router.registry.enabled:
+            self._metrics = ProxyMetrics(router.registry, "http", lambda: self.ongoing)
 
     def connection(self) -> HttpConnection:
         """The protocol of a new client connection."""
@@ -111,8 +115,7 @@ class ProxyServer:
         started_at = monotonic()
         exchange = open_websocket(self, connection, request, key, head, request_id)
         if isinstance(exchange, int):
-            if self._access_log is not None:
-                self._access_log.add("WS", head.route, exchange, monotonic() - started_at, connection.client)
+            self._note(("WS", head.route, "", exchange, key), started_at, connection.client)
             return None
         self.ongoing += 1
         exchange.limit(_apply_known(exchange, request.known, self._request_timeout_s))
@@ -124,6 +127,8 @@ class ProxyServer:
         self._router.submit(exchange)
 
     def refused(self, status: int) -> None:
+        if self._metrics is not None:
+            self._metrics.refused(status)
         if self._access_log is not None:
             self._access_log.add("-", "", status, 0.0, None)
 
@@ -135,8 +140,12 @@ class ProxyServer:
         path = request.path
         if path.startswith(_SCHEMA):
             return self._describe(connection, request, request_id)
+        started_at = monotonic()
         if path in _BUILT_IN:
             reason = self.not_ready()
+            if self._metrics is not None:
+                key = (request.method, path, "", 503 if reason else 200, "")
+                self._metrics.finished(key, monotonic() - started_at)
             if reason:
                 connection.respond(503, TEXT, reason.encode(), request_id)
             elif path == "/-/healthz":
@@ -145,12 +154,11 @@ class ProxyServer:
                 routes = {route.prefix: route.app for route in self._router.table.routes}
                 connection.respond(200, _JSON, msgspec.json.encode(routes), request_id)
             return None
-        client, started_at = connection.client, monotonic()
+        client = connection.client
         text = f"Path '{path}' not found. Ping http://.../-/routes for available routes."
         connection.respond(404, TEXT, text.encode("utf-8", "replace"), request_id)
-        if self._access_log is not None:
-            method = "WS" if request.upgrade else request.method
-            self._access_log.add(method, "", 404, monotonic() - started_at, client)
+        method = "WS" if request.upgrade else request.method
+        self._note((method, "", "", 404, ""), started_at, client)
         return None
 
     def _describe(self, connection: HttpConnection, request: Request, request_id: bytes) -> Exchange | None:
@@ -190,13 +198,20 @@ class ProxyServer:
 
     # ---- of exchanges ----------------------------------------------------------------------------------------
 
-    def finished(
-        self, method: str, route: str, status: int, started_at: float, client: tuple[str, int] | None
-    ) -> None:
+    def finished(self, key: Key, started_at: float, client: tuple[str, int] | None) -> None:
         """An exchange has answered its client."""
         self.ongoing -= 1
-        if self._access_log is not None and route:
-            self._access_log.add(method, route, status, monotonic() - started_at, client)
+        if key[1]:
+            self._note(key, started_at, client)
+
+    def _note(self, key: Key, started_at: float, client: tuple[str, int] | None) -> None:
+        """Counts and logs an answered request."""
+        took_s = monotonic() - started_at
+        if self._metrics is not None:
+            self._metrics.finished(key, took_s)
+        if self._access_log is not None:
+            method, route, _, status, _ = key
+            self._access_log.add(method, route, status, took_s, client)
 
     def report_bad_response(self, head: CallHead, error: BadResponseError) -> None:
         """An application's answer could not be sent."""

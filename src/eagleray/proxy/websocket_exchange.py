@@ -129,6 +129,7 @@ class WebSocketExchange(Exchange):
             self.cancel()
             return
         self._opened = True
+        self._pattern = head.route
         self._timeout_s = self._lifetime_s
         self._arm_lifetime()
         self._socket = socket = WebSocketConnection(self._protocol, self, connections)

@@ -245,6 +245,9 @@ class Call:
 
     # ---- answers, on the loop ---------------------------------------------------------------------------------
 
+    pattern = ""
+    """The route that an ASGI application has matched, below the prefix of the application."""
+
     @property
     def route(self) -> Route:
         """What it is counted under."""
@@ -273,7 +276,7 @@ class Call:
     def _answer(self, status: int, headers: Headers, body: bytes) -> None:
         load = self._leave()
         try:
-            self.incoming.reply(ReplyHead(load, status, headers, 0, self.took_us), body)
+            self.incoming.reply(ReplyHead(load, status, headers, 0, self.took_us, self.pattern), body)
         except Exception as error:  # a user's status or header that no head can hold: the caller still waits
             request_id = self.incoming.head.request_id
             logger.error("Request %s has failed: its answer cannot be sent.", request_id, exc_info=error)
@@ -283,7 +286,7 @@ class Call:
 
     def _begin(self, status: int, headers: Headers, first: bytes) -> None:
         took_us = int(1e6 * (monotonic() - self.begun_at)) if self.begun_at else 0
-        head = ReplyHead(self.floor.slots.ongoing, status, headers, 0, took_us)
+        head = ReplyHead(self.floor.slots.ongoing, status, headers, 0, took_us, self.pattern)
         self.incoming.reply(head, first, False)
 
     def _finish(self) -> None:

@@ -143,12 +143,16 @@ class HttpCall(Call):
         return encode_result(result)
 
     @property
-    def route(self) -> Route:
-        prefix = self.incoming.head.route
+    def pattern(self) -> str:  # type: ignore[override]
         if self.floor.user.app is None:
-            return prefix
-        pattern = getattr(self.scope.get("route"), "path", None)  # as FastAPI leaves it
-        return (prefix, pattern) if type(pattern) is str else prefix
+            return ""
+        found = getattr(self.scope.get("route"), "path", "")  # as FastAPI leaves it
+        return found if type(found) is str else ""
+
+    @property
+    def route(self) -> Route:
+        pattern = self.pattern
+        return (self.incoming.head.route, pattern) if pattern else self.incoming.head.route
 
     def cancel(self) -> None:
         super().cancel()

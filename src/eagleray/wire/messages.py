@@ -107,7 +107,7 @@ class ReplyHead(msgspec.Struct, array_like=True, gc=False):
     """Answers a call. `load` is the number of calls that the replica now runs; status and headers are HTTP's.
 
     `size` is that of a body that comes in more than one frame; the session sets it. `took_us`: microseconds in user
-    code until this answer.
+    code until this answer. `route`: the pattern that an ASGI application has matched, below its route prefix.
     """
 
     load: int = 0
@@ -115,6 +115,7 @@ class ReplyHead(msgspec.Struct, array_like=True, gc=False):
     headers: Headers = []
     size: int = 0
     took_us: int = 0
+    route: str = ""
 
 
 class ErrorHead(msgspec.Struct, array_like=True, gc=False):

@@ -18,6 +18,7 @@ from eagleray.base.tasks import Tasks
 from eagleray.proxy.access import AccessLog
 from eagleray.proxy.deadlines import Deadlines
 from eagleray.proxy.grpc.exchange import RpcExchange, StreamAnswer, UnaryAnswer, UnaryReply, Upload
+from eagleray.proxy.metrics import ProxyMetrics
 from eagleray.routing import Route, Router, RoutingTable
 from eagleray.serve.servicers import Rpc, name_of
 from eagleray.wire.messages import (
@@ -58,6 +59,8 @@ _NAMES = (
     *("UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
 )
 """Names of the status codes by number."""
+_CODES = tuple(f"StatusCode.{name}" for name in _NAMES)
+"""What Ray Serve's metrics call them."""
 
 
 class Floor:
@@ -80,6 +83,9 @@ class Floor:
         self.deadlines = deadlines
         self.tasks = tasks
         self.access_log = access_log
+        self.metrics: ProxyMetrics | None = None
+        if router.registry.enabled:
+            self.metrics = ProxyMetrics(router.registry, "grpc", lambda: self.ongoing)
         self.request_timeout_s = request_timeout_s
         self.limit = limit
         self.end_of_requests = end_of_requests
@@ -98,6 +104,11 @@ class Floor:
         if self.draining or table.leaving:
             return _DRAINING
         return "" if table.populated or table.routes else _NOT_POPULATED
+
+    def count(self, method: str, route: str, code: int, key: str, seconds: float) -> None:
+        """An RPC has ended, `seconds` after it came. The route of an RPC is the name of its application."""
+        if self.metrics is not None:
+            self.metrics.finished((method, route, "", _CODES[code], key), seconds)
 
     def route_of(self, application: str) -> Route | GrpcStatus:
         """The route of an application, or why there is none. The only application needs no name."""
@@ -213,6 +224,7 @@ class Endpoint:
         context.set_trailing_metadata((("request_id", request_id),))
         route = floor.route_of(application)
         if isinstance(route, GrpcStatus):
+            floor.count(rpc.path, "", route.code, "", 0.0)
             return route
         # The client's own deadline needs no timer of ours: gRPC cancels the RPC at both ends.
         left_s = context.time_remaining()
@@ -244,10 +256,11 @@ class Endpoint:
         floor = self._floor
         floor.ongoing -= 1
         exchange.leave()
+        code = 0 if status is None else status.code
+        took_s = monotonic() - exchange.started_at
+        floor.count(self._rpc.path, exchange.head.app, code, exchange.key, took_s)
         if floor.access_log is not None:
-            name = "OK" if status is None else _NAMES[status.code]
-            took_s = monotonic() - exchange.started_at
-            floor.access_log.add(self._rpc.path, exchange.head.app, name, took_s, None)
+            floor.access_log.add(self._rpc.path, exchange.head.app, _NAMES[code], took_s, None)
 
     # ---- streams ---------------------------------------------------------------------------------------------
 

@@ -95,15 +95,17 @@ class GrpcServer:
         return grpc.unary_unary_rpc_method_handler(endpoint.unary_unary)
 
     async def _list_applications(self, request: bytes, context: Any) -> bytes:
-        self._tell_ready(context)
+        self._tell_ready(context, "ListApplications")
         return list_applications_response(self.floor.applications)
 
     async def _healthz(self, request: bytes, context: Any) -> bytes:
-        reason = self._tell_ready(context)
+        reason = self._tell_ready(context, "Healthz")
         return healthz_response(reason or "success")
 
-    def _tell_ready(self, context: Any) -> str:
+    def _tell_ready(self, context: Any, method: str) -> str:
         reason = self.floor.not_ready()
+        code = _UNAVAILABLE if reason else 0
+        self.floor.count(f"/{BUILT_IN_SERVICE}/{method}", "", code, "", 0.0)
         if reason:
             context.set_code(_UNAVAILABLE)
             context.set_details(reason)

@@ -1,0 +1,125 @@
+"""What a proxy counts of the requests that it has answered, under Ray Serve's names.
+
+A request costs one tuple and one look into a dictionary; labels are made once for each distinct set. What clients can
+invent (methods) is folded, so that they cannot fill the registry. Belongs to the proxy's loop.
+"""
+
+from __future__ import annotations
+
+import socket
+from bisect import bisect_left
+from collections.abc import Callable
+
+from eagleray.base.metrics import OVERFLOW, Registry, Value
+
+NODE_LABELS = ("node_id", "node_ip_address")
+
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "WS"))
+"""Methods of HTTP that are counted by name."""
+_WEBSOCKET_OK = (1000, 1001)
+_MOST_KNOWN = 4096
+"""Label sets that are found without asking the registry: it bounds the series, this bounds the dictionary."""
+
+Key = tuple[str, str, str, "int | str", str]
+"""Method, route prefix, the application's own pattern below it, status, key of the ingress deployment."""
+
+
+def node_labels() -> tuple[str, str]:
+    """Values of `NODE_LABELS` for this machine."""
+    return socket.gethostname(), "127.0.0.1"
+
+
+class _Finished:
+    """The series of requests that ended alike."""
+
+    __slots__ = ("errors", "latency", "requests")
+
+    def __init__(self, metrics: ProxyMetrics, key: Key) -> None:
+        method, prefix, pattern, status, deployment_key = key
+        if metrics.folds_methods and method not in _METHODS:
+            method = OVERFLOW
+        route = prefix.rstrip("/") + pattern if pattern else prefix
+        app, _, deployment = deployment_key.partition("#")
+        code = str(status)
+        self.requests = metrics.requests.value(route, method, app, code)
+        self.latency = metrics.latency.distribution(method, route, app, code)
+        self.errors: tuple[Value, ...] = ()
+        if metrics.is_error(status):
+            self.errors = (metrics.errors.value(route, code, method, app),)
+            if deployment:
+                of_ingress = metrics.ingress_errors.value(deployment, code, method, route, app)
+                self.errors = (*self.errors, of_ingress)
+
+
+class ProxyMetrics:
+    """The series of one proxy, in `registry`. `protocol` is `http` or `grpc`; `ongoing` says what runs now."""
+
+    def __init__(self, registry: Registry, protocol: str, ongoing: Callable[[], int]) -> None:
+        name = {"http": "HTTP", "grpc": "gRPC"}[protocol]
+        self.folds_methods = protocol == "http"
+        self.is_error = _is_http_error if protocol == "http" else _is_grpc_error
+        self.requests = registry.counter(
+            f"serve_num_{protocol}_requests",
+            f"{name} requests that the proxy has answered.",
+            *("route", "method", "application", "status_code"),
+        )
+        self.errors = registry.counter(
+            f"serve_num_{protocol}_error_requests",
+            f"{name} requests that have ended with an error.",
+            *("route", "error_code", "method", "application"),
+        )
+        self.ingress_errors = registry.counter(
+            f"serve_num_deployment_{protocol}_error_requests",
+            f"{name} requests that have ended with an error, by ingress deployment.",
+            *("deployment", "error_code", "method", "route", "application"),
+        )
+        self.latency = registry.histogram(
+            f"serve_{protocol}_request_latency_ms",
+            f"Time from the first byte of a {name} request to the last of its answer, in milliseconds.",
+            *("method", "route", "application", "status_code"),
+        )
+        self._refused = registry.counter(
+            "eagleray_proxy_refused_requests",
+            "What clients have sent that is no request, or one beyond the limits.",
+            "status_code",
+        )
+        running = registry.gauge(
+            f"serve_num_ongoing_{protocol}_requests", f"{name} requests in the proxy now.", *NODE_LABELS
+        )
+        running.read(ongoing, *node_labels())
+        self._known: dict[Key, _Finished] = {}
+
+    def finished(self, key: Key, seconds: float) -> None:
+        """A request was answered, `seconds` after it came."""
+        series = self._known.get(key)
+        if series is None:
+            series = self._open(key)
+        took_ms = seconds * 1000.0
+        series.requests.value += 1.0
+        latency = series.latency
+        latency.sum += took_ms  # as `observe`, without the call of it
+        latency.counts[bisect_left(latency.bounds, took_ms)] += 1
+        latency.count += 1
+        for errors in series.errors:
+            errors.value += 1.0
+
+    def refused(self, status: int) -> None:
+        """There was no request that could be answered."""
+        self._refused.value(str(status)).inc()
+
+    def _open(self, key: Key) -> _Finished:
+        series = _Finished(self, key)
+        if not self.folds_methods or key[0] in _METHODS:  # what a client makes up is not remembered
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = series
+        return series
+
+
+def _is_http_error(status: int | str) -> bool:
+    """Of an HTTP status, or the close code of a WebSocket."""
+    return type(status) is int and status >= 400 and status not in _WEBSOCKET_OK
+
+
+def _is_grpc_error(status: int | str) -> bool:
+    return status != "StatusCode.OK"
