@@ -14,6 +14,7 @@ _HOMES = {
     "deploy": "eagleray.cli.deploy",
     "status": "eagleray.cli.status",
     "config": "eagleray.cli.status",
+    "bench": "eagleray.cli.bench",
     "build": "eagleray.cli.build",
     "delete": "eagleray.cli.start",
     "shutdown": "eagleray.cli.start",
