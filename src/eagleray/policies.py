@@ -43,7 +43,7 @@ def main(child: Child) -> None:
     """Answers on the child's socket until the controller ends it."""
     assert child.listener is not None, "a policy process needs its socket"
     listener, launch = child.listener, decode(child.payload, PolicyLaunch)
-    logs.setup("policies", launch.app, path=child.log_path, level="INFO", owns_stdio=bool(child.log_path))
+    logs.setup(logs.Component("policies", launch.app), path=child.log_path, owns_stdio=bool(child.log_path))
     sys.path[:0] = [path for path in launch.sys_path if path not in sys.path]
     run_child(child, lambda: _serve(listener))
 

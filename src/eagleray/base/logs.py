@@ -1,9 +1,7 @@
-"""Component logging: one rotating file per component, in the text format that Ray Serve's users know.
+"""Component logging: one rotating file per component, in the format that its logging configuration names.
 
-`LEVEL YYYY-mm-dd HH:MM:SS,mmm <component> <id> [<request_id> ]-- <message>`. Our own loggers live under `eagleray`;
-`ray.serve` is the name that user code logs to. Neither propagates, so a user's root logger keeps its own handlers.
-
-Nothing here runs per request unless somebody logs.
+Our own loggers live under `eagleray`; `ray.serve` is the name that user code logs to. Neither propagates, so a user's
+root logger keeps its own handlers. Nothing here runs per request unless somebody logs.
 """
 
 from __future__ import annotations
@@ -11,46 +9,56 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
+from typing import Any
+
+from eagleray.base.access_log import AccessLog
+from eagleray.base.log_formats import Component, JsonFormatter, Scope, TextFormatter
+from eagleray.base.settings import Settings
+
+__all__ = ["Component", "LogOptions", "open_access_log", "reset", "setup"]
 
 LOGGER_NAMES = ("eagleray", "ray.serve")
 """Roots of the loggers that `setup` and `reset` own."""
 
-MAX_FILE_BYTES = 64 * 2**20
-"""A log file is rotated at this size; with `BACKUPS` that bounds a component to 384 MiB of disk."""
 
-BACKUPS = 5
+@dataclass(frozen=True)
+class LogOptions:
+    """What a `LoggingConfig` says, or, where there is none, the environment."""
 
+    encoding: str = "TEXT"
+    level: str = "INFO"
+    logs_dir: str = ""
+    access_log: bool = True
+    attributes: tuple[str, ...] = ()
+    client_address: bool = False
+    burst: int = 256
+    max_bytes: int = 64 * 2**20
+    backups: int = 5
 
-class TextFormatter(logging.Formatter):
-    """The TEXT format. `request_id` is asked for each line and returns "" outside of a request.
+    @classmethod
+    def read(cls, config: Mapping[str, Any], settings: Settings | None = None) -> LogOptions:
+        """`config` is a LoggingConfig as JSON, or empty. ConfigError when the environment cannot be read."""
+        settings = settings or Settings.from_env()
+        return cls(
+            encoding=str(config.get("encoding") or settings.log_encoding).upper(),
+            level=str(config.get("log_level") or settings.log_level),
+            logs_dir=str(config.get("logs_dir") or ""),
+            access_log=bool(config.get("enable_access_log", True)),
+            attributes=tuple(config.get("additional_log_standard_attrs") or ()),
+            client_address=settings.log_client_address,
+            burst=max(settings.log_buffer_lines, 1),
+            max_bytes=settings.log_rotate_bytes,
+            backups=settings.log_backups,
+        )
 
-    `attributes` names further standard attributes of a log record that stand before `--`.
-    """
-
-    def __init__(
-        self,
-        component: str,
-        component_id: str,
-        request_id: Callable[[], str] | None = None,
-        attributes: Sequence[str] = (),
-    ) -> None:
-        super().__init__()
-        self._origin = f"{component} {component_id}"
-        self._request_id = request_id
-        self._attributes = tuple(attributes)
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line without traceback, which the base class appends."""
-        request_id = self._request_id() if self._request_id is not None else ""
-        extra = "".join(f"{getattr(record, name, '')} " for name in self._attributes)
-        scope = f"{request_id} " if request_id else ""
-        time = self.formatTime(record)
-        return f"{record.levelname} {time} {self._origin} {scope}{extra}-- {record.message}"
-
-    def usesTime(self) -> bool:
-        return True
+    @property
+    def writes_access_log(self) -> bool:
+        """Whether a line of level INFO about each request would be seen."""
+        levels = logging.getLevelNamesMapping()
+        return self.access_log and levels.get(self.level, logging.INFO) <= logging.INFO
 
 
 class ComponentFile(RotatingFileHandler):
@@ -59,10 +67,14 @@ class ComponentFile(RotatingFileHandler):
     Without the second part, fds 1 and 2 would keep writing to the renamed file after a rotation.
     """
 
-    def __init__(self, path: str, *, owns_stdio: bool) -> None:
-        super().__init__(path, maxBytes=MAX_FILE_BYTES, backupCount=BACKUPS, encoding="utf-8")
+    def __init__(self, path: str, options: LogOptions, *, owns_stdio: bool) -> None:
+        super().__init__(path, maxBytes=options.max_bytes, backupCount=options.backups, encoding="utf-8")
         self._owns_stdio = owns_stdio
         self._adopt_stdio()
+
+    def _open(self) -> Any:
+        fd = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        return open(fd, "a", encoding=self.encoding, errors="backslashreplace")
 
     def doRollover(self) -> None:
         super().doRollover()
@@ -77,29 +89,46 @@ class ComponentFile(RotatingFileHandler):
 
 
 def setup(
-    component: str,
-    component_id: str,
+    component: Component,
+    options: LogOptions | None = None,
     *,
     path: str = "",
-    level: str = "INFO",
-    request_id: Callable[[], str] | None = None,
-    attributes: Sequence[str] = (),
+    scope: Callable[[], Scope] | None = None,
     owns_stdio: bool = False,
 ) -> None:
     """Sends this process's log lines to the file `path`, or to standard error when it is empty.
 
     May be called again, for example when a deployment's logging_config changes. `owns_stdio` is for children of node,
-    whose standard output and error are already the file at `path`.
+    whose standard output and error are already the file at `path`. Raises OSError when there can be no such file;
+    nothing has changed then.
     """
-    reset()
+    options = options or LogOptions.read({})
     handler: logging.Handler
-    handler = ComponentFile(path, owns_stdio=owns_stdio) if path else logging.StreamHandler()
-    handler.setFormatter(TextFormatter(component, component_id, request_id, attributes))
+    handler = ComponentFile(path, options, owns_stdio=owns_stdio) if path else logging.StreamHandler()
+    form = JsonFormatter if options.encoding == "JSON" else TextFormatter
+    handler.setFormatter(form(component, scope, options.attributes))
+    if not options.access_log:
+        handler.addFilter(_is_no_access_line)
+    reset()
     for name in LOGGER_NAMES:
         logger = logging.getLogger(name)
         logger.addHandler(handler)
-        logger.setLevel(level)
+        logger.setLevel(options.level)
         logger.propagate = False
+
+
+def open_access_log(component: Component, options: LogOptions) -> AccessLog | None:
+    """The access log of this process, which writes where `setup` has said last; None when nobody would see it."""
+    if not options.writes_access_log:
+        return None
+    return AccessLog(
+        _write_lines,
+        component,
+        is_json=options.encoding == "JSON",
+        client_address=options.client_address,
+        attributes=options.attributes,
+        burst=options.burst,
+    )
 
 
 def reset() -> None:
@@ -111,3 +140,17 @@ def reset() -> None:
             handler.close()
         logger.propagate = True
         logger.setLevel(logging.NOTSET)
+
+
+def _write_lines(text: str) -> None:
+    """Lines that are formatted already, to our own handler alone."""
+    record = logging.LogRecord("eagleray.access", logging.INFO, "", 0, "", None, None)
+    record.lines = text
+    for handler in logging.getLogger("eagleray").handlers:
+        if isinstance(handler.formatter, TextFormatter | JsonFormatter):
+            handler.handle(record)
+
+
+def _is_no_access_line(record: logging.LogRecord) -> bool:
+    """User code marks access lines of its own so (`extra={"serve_access_log": True}`)."""
+    return not getattr(record, "serve_access_log", False) or hasattr(record, "lines")

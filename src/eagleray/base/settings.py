@@ -16,8 +16,9 @@ from eagleray.base.errors import ConfigError
 PREFIX = "EAGLERAY_"
 
 
-def _setting(default: Any, doc: str) -> Any:
-    return field(default=default, metadata={"doc": doc})
+def _setting(default: Any, doc: str, ray: str = "") -> Any:
+    """`ray` is Ray Serve's variable of the same meaning, which counts where ours is not set."""
+    return field(default=default, metadata={"doc": f"{doc} Also {ray}." if ray else doc, "ray": ray})
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,23 @@ class Settings:
     metrics: bool = _setting(
         True, "Requests are counted and GET /metrics tells of them; 0: nothing is counted."
     )
-    log_client_address: bool = _setting(False, "The access log names the client's address.")
+    log_encoding: str = _setting(
+        "TEXT", "TEXT or JSON: logs where no logging_config says which.", "RAY_SERVE_LOG_ENCODING"
+    )
+    log_client_address: bool = _setting(
+        False, "The access log names the client's address.", "RAY_SERVE_LOG_CLIENT_ADDRESS"
+    )
+    log_buffer_lines: int = _setting(
+        256,
+        "Lines of the access log that are written at once, at the latest after half a second. 1: each by itself.",
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE",
+    )
+    log_rotate_bytes: int = _setting(
+        67108864, "A log file that would grow beyond is renamed. 0: never.", "RAY_ROTATION_MAX_BYTES"
+    )
+    log_backups: int = _setting(
+        5, "Renamed log files that are kept of each component.", "RAY_ROTATION_BACKUP_COUNT"
+    )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -94,6 +111,8 @@ class Settings:
         for item in fields(cls):
             name = PREFIX + item.name.upper()
             text = source.get(name)
+            if text is None and (ray := item.metadata["ray"]):
+                name, text = ray, source.get(ray)
             if text is None:
                 continue
             try:

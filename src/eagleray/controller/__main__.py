@@ -20,10 +20,9 @@ def main(child: Child) -> None:
     """Runs the controller until the instance has been shut down; a SIGTERM ends it, and changes nothing."""
     config = decode(child.payload, NodeConfig)
     logs.setup(
-        "controller",
-        str(os.getpid()),
+        logs.Component("controller", str(os.getpid())),
+        logs.LogOptions.read(config.logging_config),
         path=child.log_path,
-        level=config.settings.get("log_level", "INFO"),
         owns_stdio=bool(child.log_path),
     )
     run_child(child, lambda: _run(child, config))

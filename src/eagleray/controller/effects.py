@@ -175,7 +175,7 @@ class Effects:
         client = self._observer.client(command.ref)
         if client is None:
             return  # LOST has been reported
-        message = reconfigure_message(command.before, command.after)
+        message = reconfigure_message(command.before, command.after, self._launcher.config.logging_config)
         try:
             ready = await client.request("reconfigure", message, Ready, timeout_s=None)
         except EaglerayError as error:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
+import os
 from typing import Any
 
+from eagleray.base.log_files import file_name
 from eagleray.controller.listing import control_address
 from eagleray.controller.storage import Storage
 from eagleray.reconcile.events import BuildRequest
@@ -25,9 +26,6 @@ from eagleray.wire.control import (
 from eagleray.wire.environment import Prepared
 from eagleray.wire.scaling import PolicyLaunch
 
-_MAX_NAME = 60
-"""Characters of an application's or deployment's name in a file name."""
-
 
 class Launcher:
     """Knows the directories and options of this instance."""
@@ -46,10 +44,13 @@ class Launcher:
             parts = [row.kind, app, deployment, row.unique_id]
         else:
             parts = [row.kind, *(["grpc"] if row.owner == GRPC_PROXY_KEY else []), row.unique_id]
-        return f"{self.config.logs_dir}/{'_'.join(map(_safe, parts))}.log"
+        directory = self.config.logs_dir
+        if row.kind == "replica":
+            directory = os.path.join(directory, _logging(row.config).get("logs_dir") or "")
+        return os.path.join(directory, file_name(*parts))
 
     def builder_log_path(self, app: str) -> str:
-        return f"{self.config.logs_dir}/builder_{_safe(app)}.log"
+        return os.path.join(self.config.logs_dir, file_name("builder", app))
 
     async def start_child(
         self, row: InstanceRow, target: Target, supply: Supply, prepared: Prepared
@@ -95,6 +96,7 @@ class Launcher:
             proxy_id=row.unique_id,
             controller_address=self._controller,
             http_options=self.config.http_options,
+            logging_config=self.config.logging_config,
             logs_dir=self.config.logs_dir,
         )
 
@@ -103,6 +105,7 @@ class Launcher:
             proxy_id=row.unique_id,
             controller_address=self._controller,
             grpc_options=self.config.grpc_options,
+            logging_config=self.config.logging_config,
         )
 
     async def _replica(self, row: InstanceRow, target: Target, paths: list[str]) -> ReplicaLaunch:
@@ -119,7 +122,7 @@ class Launcher:
             controller_address=self._controller,
             rank=row.rank,
             world_size=config.world_size,
-            logging_config=_logging(config),
+            logging_config=_logging(config) or self.config.logging_config,
             logs_dir=self.config.logs_dir,
         )
 
@@ -132,7 +135,7 @@ class Launcher:
             env=dict(target.env_vars),
             cwd=prepared.working_dir or target.working_dir,
             listen=self.address(ref).removeprefix("unix:"),
-            log_path=f"{self.config.logs_dir}/policies_{_safe(app)}.log",
+            log_path=os.path.join(self.config.logs_dir, file_name("policies", app)),
             python=prepared.python,
             holds=prepared.holds,
         )
@@ -163,13 +166,18 @@ class Launcher:
         )
 
 
-def reconfigure_message(before: RunningConfig, after: RunningConfig) -> Reconfigure:
-    """Only what differs, so that the user's `reconfigure` runs only for another `user_config`."""
+def reconfigure_message(
+    before: RunningConfig, after: RunningConfig, logging: dict[str, Any] | None = None
+) -> Reconfigure:
+    """Only what differs, so that the user's `reconfigure` runs only for another `user_config`.
+
+    `logging` is the instance's logging_config, for replicas that have none.
+    """
     changed: dict[str, Any] = {}
     if before.user_config != after.user_config:
         changed["user_config"] = (after.user_config or "null").encode()
     if before.logging != after.logging:
-        changed["logging_config"] = _logging(after)
+        changed["logging_config"] = _logging(after) or logging or {}
     for name in (
         "max_ongoing_requests",
         "max_ongoing_requests_given",
@@ -185,7 +193,3 @@ def reconfigure_message(before: RunningConfig, after: RunningConfig) -> Reconfig
 def _logging(config: RunningConfig) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(config.logging) if config.logging else {}
     return found
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]", "-", name)[:_MAX_NAME]

@@ -357,7 +357,7 @@ def _supervise() -> Birth | None:
     control = _control_listener(config)
     before = open_fds()
     preload([*PRELOAD, *config.preload])
-    logs.setup("node", str(os.getpid()), level=config.settings.get("log_level", "INFO"))
+    logs.setup(logs.Component("node", str(os.getpid())), logs.LogOptions.read(config.logging_config))
     node = Node(config, control, frozenset(open_fds() - before))
     gc.freeze()
     try:

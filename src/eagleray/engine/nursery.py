@@ -149,6 +149,7 @@ class Nursery:
 
 def _fork_logging_to(log_path: str, child: Child, request: StartChild, keep: frozenset[int]) -> int:
     try:
+        os.makedirs(os.path.dirname(log_path), mode=0o700, exist_ok=True)
         log_fd = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise EngineError("internal", f"Log file '{log_path}' cannot be opened: {error.strerror}.") from error

@@ -11,13 +11,13 @@ import os
 import socket
 from typing import Any
 
+from eagleray.base.access_log import AccessLog
 from eagleray.base.metrics import Registry
 from eagleray.base.process import Child, run_child
 from eagleray.base.settings import Settings
 from eagleray.http.connections import Connections
 from eagleray.http.limits import HttpLimits
 from eagleray.http.listen import Listener, tls_context
-from eagleray.proxy.access import AccessLog
 from eagleray.proxy.process import FollowedRouter, serve_proxy
 from eagleray.proxy.server import ProxyServer
 from eagleray.routing import Subscription

@@ -284,4 +284,4 @@ class Exchange(RoutedCall):
             self._bucket = None
         if connection is not None:
             key = (self.method, self.head.route, self._pattern, status, self.key)
-            self._server.finished(key, self._started_at, connection.client)
+            self._server.finished(key, self.head, self._started_at, connection.client)

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from eagleray.base import logs
+from eagleray.base.access_log import AccessLog
 from eagleray.base.errors import EaglerayError
 from eagleray.base.process import Child
-from eagleray.base.settings import Settings
 from eagleray.http.listen import raise_descriptor_limit
-from eagleray.proxy.access import AccessLog
 from eagleray.routing import Router, RoutingTable
 from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.server import Incoming, Server
@@ -49,19 +48,15 @@ async def serve_proxy(
     child: Child, launch: ProxyLaunch | GrpcProxyLaunch, make: Callable[[AccessLog | None], ProxyParts]
 ) -> None:
     """Runs what `make` gives, and answers on the control socket, also when it has raised EaglerayError."""
-    logs.setup(
-        "proxy",
-        launch.proxy_id,
-        path=child.log_path,
-        level=launch.logging_config.get("log_level") or "INFO",
-        owns_stdio=bool(child.log_path),
-    )
+    component = logs.Component("proxy", launch.proxy_id)
+    options = logs.LogOptions.read(launch.logging_config)
+    logs.setup(component, options, path=child.log_path, owns_stdio=bool(child.log_path))
     raise_descriptor_limit()
     gc.set_threshold(_GC_THRESHOLD, 20, 100)
     assert child.listener is not None
     proxy: ProxyParts | None = None
     try:
-        proxy = make(_access_log(launch))
+        proxy = make(logs.open_access_log(component, options))
         methods = proxy.methods
     except EaglerayError as error:
         logger.error("The proxy cannot start: %s", error)
@@ -91,13 +86,3 @@ def _refusing(problem: str) -> ControlMethods:
         return Ready(error=problem, pid=os.getpid())
 
     return ControlMethods({"ready": ready})
-
-
-def _access_log(launch: ProxyLaunch | GrpcProxyLaunch) -> AccessLog | None:
-    if not launch.logging_config.get("enable_access_log", True):
-        return None
-    settings = Settings.from_env()
-    origin = f"proxy {launch.proxy_id}"
-    return AccessLog(
-        logging.getLogger("eagleray.proxy.access").info, origin, client_address=settings.log_client_address
-    )

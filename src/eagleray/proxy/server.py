@@ -12,12 +12,12 @@ from time import monotonic
 
 import msgspec
 
+from eagleray.base.access_log import AccessLog
 from eagleray.base.ids import new_request_id
 from eagleray.http.connection import HttpConnection
 from eagleray.http.connections import Connections
 from eagleray.http.request import Request
 from eagleray.http.response import TEXT, BadResponseError
-from eagleray.proxy.access import AccessLog
 from eagleray.proxy.deadlines import Deadlines
 from eagleray.proxy.exchange import Exchange
 from eagleray.proxy.metrics import Key, ProxyMetrics
@@ -115,7 +115,7 @@ class ProxyServer:
         started_at = monotonic()
         exchange = open_websocket(self, connection, request, key, head, request_id)
         if isinstance(exchange, int):
-            self._note(("WS", head.route, "", exchange, key), started_at, connection.client)
+            self._note(("WS", head.route, "", exchange, key), head, started_at, connection.client)
             return None
         self.ongoing += 1
         exchange.limit(_apply_known(exchange, request.known, self._request_timeout_s))
@@ -130,7 +130,7 @@ class ProxyServer:
         if self._metrics is not None:
             self._metrics.refused(status)
         if self._access_log is not None:
-            self._access_log.add("-", "", status, 0.0, None)
+            self._access_log.add("-", "", status, monotonic())
 
     # ---- built-in answers ------------------------------------------------------------------------------------
 
@@ -158,7 +158,8 @@ class ProxyServer:
         text = f"Path '{path}' not found. Ping http://.../-/routes for available routes."
         connection.respond(404, TEXT, text.encode("utf-8", "replace"), request_id)
         method = "WS" if request.upgrade else request.method
-        self._note((method, "", "", 404, ""), started_at, client)
+        head = CallHead(CallKind.HTTP, "", request_id.decode("latin-1"))
+        self._note((method, "", "", 404, ""), head, started_at, client)
         return None
 
     def _describe(self, connection: HttpConnection, request: Request, request_id: bytes) -> Exchange | None:
@@ -198,20 +199,22 @@ class ProxyServer:
 
     # ---- of exchanges ----------------------------------------------------------------------------------------
 
-    def finished(self, key: Key, started_at: float, client: tuple[str, int] | None) -> None:
+    def finished(self, key: Key, head: CallHead, started_at: float, client: tuple[str, int] | None) -> None:
         """An exchange has answered its client."""
         self.ongoing -= 1
         if key[1]:
-            self._note(key, started_at, client)
+            self._note(key, head, started_at, client)
 
-    def _note(self, key: Key, started_at: float, client: tuple[str, int] | None) -> None:
+    def _note(self, key: Key, head: CallHead, started_at: float, client: tuple[str, int] | None) -> None:
         """Counts and logs an answered request."""
-        took_s = monotonic() - started_at
         if self._metrics is not None:
-            self._metrics.finished(key, took_s)
+            self._metrics.finished(key, monotonic() - started_at)
         if self._access_log is not None:
-            method, route, _, status, _ = key
-            self._access_log.add(method, route, status, took_s, client)
+            method, prefix, pattern, status, _ = key
+            route = prefix.rstrip("/") + pattern if pattern else prefix
+            self._access_log.add(
+                method, route, status, started_at, head.request_id, head.app, head.traceparent, client
+            )
 
     def report_bad_response(self, head: CallHead, error: BadResponseError) -> None:
         """An application's answer could not be sent."""

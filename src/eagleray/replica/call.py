@@ -15,6 +15,7 @@ from inspect import isawaitable, iscoroutine
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from eagleray.base.access_log import AccessLog
 from eagleray.http.outflow import JOINED, Outflow, Put, Turns
 from eagleray.replica.metrics import ReplicaMetrics, Route
 from eagleray.replica.slots import Slots
@@ -41,6 +42,7 @@ class Floor:
     """
 
     __slots__ = (
+        "access",
         "base_context",
         "counts",
         "loop",
@@ -77,6 +79,8 @@ class Floor:
         """Those that hold a slot for arguments which may never come."""
         self.base_context = base_context or Context()
         self.stopping = False
+        self.access: AccessLog | None = None
+        """None: nobody wants a line about each call, and none costs anything."""
         self.turns = Turns()
 
 
@@ -92,6 +96,8 @@ class Call:
         "incoming",
         "outflow",
         "started",
+        "status",
+        "taken_at",
         "task",
         "took_us",
     )
@@ -105,6 +111,8 @@ class Call:
         self.begun_at = 0.0
         """When user code got it; 0: it has not, or it is nobody's traffic, so that it is not counted."""
         self.took_us = 0
+        self.status = 0
+        self.taken_at = monotonic() if floor.access is not None else 0.0
         self.context: RequestContext | None = None
         self.task: asyncio.Task[None] | None = None
         self.outflow: Outflow | None = None
@@ -261,6 +269,19 @@ class Call:
         if self.begun_at:
             self.floor.metrics.failed(self.route, kind)
 
+    def _log_access(self, log: AccessLog, code: str) -> None:
+        """Notes the call's end; `code` is why it has failed. A log that came after its begin has no line of it."""
+        if self.taken_at:
+            head = self.incoming.head
+            line = self.describe(code)
+            if line is not None:
+                client = head.http.client if head.http is not None else None
+                log.add(*line, self.taken_at, head.request_id, head.app, head.traceparent, client)
+
+    def describe(self, code: str) -> tuple[str, str, int | str] | None:
+        """What the access log says of this call: method, route and status; None for no line."""
+        return None
+
     def _leave(self) -> int:
         floor = self.floor
         if self.begun_at:
@@ -275,6 +296,9 @@ class Call:
 
     def _answer(self, status: int, headers: Headers, body: bytes) -> None:
         load = self._leave()
+        self.status = status
+        if self.floor.access is not None:
+            self._log_access(self.floor.access, "")
         try:
             self.incoming.reply(ReplyHead(load, status, headers, 0, self.took_us, self.pattern), body)
         except Exception as error:  # a user's status or header that no head can hold: the caller still waits
@@ -285,18 +309,23 @@ class Call:
             )
 
     def _begin(self, status: int, headers: Headers, first: bytes) -> None:
+        self.status = status
         took_us = int(1e6 * (monotonic() - self.begun_at)) if self.begun_at else 0
         head = ReplyHead(self.floor.slots.ongoing, status, headers, 0, took_us, self.pattern)
         self.incoming.reply(head, first, False)
 
     def _finish(self) -> None:
         self._leave()
+        if self.floor.access is not None:
+            self._log_access(self.floor.access, "")
         self.incoming.send(b"", True)
 
     def _fail(self, code: str, message: str, body: bytes = b"") -> None:
         if code == "cancelled" and self.begun_at:
             self.floor.metrics.cancelled(self.route)
         load = self._leave()
+        if self.floor.access is not None:
+            self._log_access(self.floor.access, code)
         try:
             self.incoming.fail(ErrorHead(code, message, load), body)
         except UnicodeEncodeError:  # a user's text

@@ -172,6 +172,10 @@ class GrpcCall(PythonCall):
     def _where(self) -> str:
         return f"Method '{self.method.name}' of {self.floor.user.name}"
 
+    def has_failed(self) -> bool:
+        status = self.rpc_context.status()
+        return self.status != 0 or (status is not None and status.code != 0)
+
     # ---- failures --------------------------------------------------------------------------------------------
 
     def failed(self, error: BaseException) -> None:
@@ -193,6 +197,7 @@ class GrpcCall(PythonCall):
         if self.outflow is None:
             self.fail(USER, kind.__name__, status)
         else:  # behind the messages that are on their way
+            self.status = _INTERNAL
             self.outflow.push(STATUS_FOLLOWS + status)
             super().finish()
 

@@ -16,12 +16,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from eagleray.base.errors import BackPressureError, DeploymentUnavailableError, EaglerayError
+from eagleray.base.errors import HTTP_STATUS, BackPressureError, DeploymentUnavailableError, EaglerayError
 from eagleray.http.asgi import Exchange, make_scope
 from eagleray.replica.call import Call, Floor
 from eagleray.replica.encode import JSON, TEXT, encode_result
 from eagleray.replica.errors import trimmed
-from eagleray.replica.metrics import Route
+from eagleray.replica.metrics import Route, text_of
 from eagleray.replica.typed import RequestRefused
 from eagleray.serve.context import _serve_request_context
 from eagleray.wire.messages import Headers
@@ -31,6 +31,7 @@ from eagleray.wire.streams import Incoming
 logger = logging.getLogger("ray.serve")
 
 INTERNAL_ERROR = b"Internal Server Error"
+_CLIENT_GONE = 499
 _NO_LIMIT = 1 << 62
 """The proxy's limit is in force before a body comes here."""
 
@@ -181,6 +182,11 @@ class HttpCall(Call):
         else:
             self.answer(200, headers, body)
 
+    def describe(self, code: str) -> tuple[str, str, int | str]:
+        http = self.incoming.head.http
+        assert http is not None
+        return http.method, text_of(self.route), http_status(code) if code else self.status
+
     # ---- failures --------------------------------------------------------------------------------------------
 
     def failed(self, error: BaseException) -> None:
@@ -210,6 +216,11 @@ class HttpCall(Call):
             self.fail("user", f"{type(error).__name__} after the response had begun")
         else:
             self.answer(500, TEXT, INTERNAL_ERROR)
+
+
+def http_status(code: str) -> int:
+    """The status in the access log for a call that has failed."""
+    return _CLIENT_GONE if code == "cancelled" else HTTP_STATUS.get(code, 500)
 
 
 def refusal_of(error: BaseException) -> tuple[int, Headers, bytes] | None:

@@ -220,6 +220,14 @@ class PythonCall(Call):
             _serve_request_context.set(self.context)
         self._stream_here(items)
 
+    def describe(self, code: str) -> tuple[str, str, int | str]:
+        status = "CANCELLED" if code == "cancelled" else "ERROR" if code or self.has_failed() else "OK"
+        return "CALL", self.incoming.head.method or "__call__", status
+
+    def has_failed(self) -> bool:
+        """Whether an answer that came to its end tells of a failure."""
+        return False
+
     # ---- failures --------------------------------------------------------------------------------------------
 
     def _check_value(self, kind: type) -> None:

@@ -18,9 +18,10 @@ from eagleray.http.asgi_websocket import OPEN, ClientDisconnectedError, WebSocke
 from eagleray.replica.call import Call, Floor
 from eagleray.replica.encode import TEXT
 from eagleray.replica.errors import trimmed
-from eagleray.replica.http_call import INTERNAL_ERROR, refusal_of
+from eagleray.replica.http_call import INTERNAL_ERROR, http_status, refusal_of
 from eagleray.wire.streams import Incoming
-from eagleray.wire.websocket import ABNORMAL, SERVICE_RESTART
+from eagleray.wire.websocket import ABNORMAL, OK, SERVICE_RESTART
+from eagleray.wire.websocket import INTERNAL_ERROR as FAILED
 
 logger = logging.getLogger("ray.serve")
 
@@ -66,6 +67,15 @@ class WebSocketCall(Call):
             self.failed(error)
         finally:
             self.ended()
+
+    def describe(self, code: str) -> tuple[str, str, int | str]:
+        websocket = self.websocket
+        if self.status != 101:
+            status = http_status(code) if code else self.status
+        else:
+            closed = websocket.closed or websocket.gone
+            status = closed[0] if closed else FAILED if code else OK
+        return "WS", self.incoming.head.route, status
 
     # ---- the end ---------------------------------------------------------------------------------------------
 

@@ -22,7 +22,6 @@ from contextvars import Context
 from functools import partial
 from typing import Any
 
-from eagleray.base import logs
 from eagleray.base.ids import DeploymentID, ReplicaID
 from eagleray.base.metrics import Registry
 from eagleray.base.settings import Settings
@@ -33,6 +32,7 @@ from eagleray.replica.capacity import Capacity
 from eagleray.replica.errors import trimmed_text
 from eagleray.replica.intake import Intake
 from eagleray.replica.loader import extend_path, holds_handles, load_callable, load_init
+from eagleray.replica.logging import ReplicaLogs
 from eagleray.replica.metrics import ReplicaMetrics
 from eagleray.replica.recycling import Recycling
 from eagleray.replica.report import Reporter
@@ -47,7 +47,7 @@ from eagleray.rpc.server import Incoming, Server
 from eagleray.rpc.unix import calls_path, listen_unix
 from eagleray.serve import context
 from eagleray.serve.batching import Batcher
-from eagleray.serve.context import ReplicaContext, ReplicaRank, current_request
+from eagleray.serve.context import ReplicaContext, ReplicaRank
 from eagleray.serve.ingress import docs_path
 from eagleray.serve.multiplex import ModelHost, declares_models
 from eagleray.serve.runtime import Runtime
@@ -71,7 +71,7 @@ class Worker:
 
     def __init__(self, launch: ReplicaLaunch, log_path: str = "") -> None:
         self._launch = launch
-        self._log_path = log_path
+        self._logs = ReplicaLogs(launch, log_path)
         self._settings = Settings.from_env()
         self.registry = Registry(enabled=self._settings.metrics)
         self._recycling = Recycling(launch)
@@ -133,7 +133,7 @@ class Worker:
         self._draining: asyncio.Task[None] | None = None
 
     def _log(self, config: dict[str, Any]) -> None:
-        _set_up_logs(self._launch, self._log_path, str(config.get("log_level") or self._settings.log_level))
+        self._logs.apply(config)
 
     # ---- start -----------------------------------------------------------------------------------------------
 
@@ -164,6 +164,7 @@ class Worker:
         post, metrics = self._user_loop.post, self._metrics
         floor = Floor(user, loop, self._slots, self._threads, post, metrics, self._base_context)
         self._floor = self._intake.floor = floor
+        self._logs.attach(floor)
         user.on_made = partial(setattr, self._replica, "servable_object")
         problem = await user.start(args, kwargs, self._user_config, launch.rank)
         problem = problem or await user.check_health()  # the first one belongs to the start
@@ -210,6 +211,7 @@ class Worker:
             return self._state(error)
         if change.logging_config is not None:
             self._log(change.logging_config)
+            self._user_loop.bridge.put(self._logs.renew)
         limit, is_given = change.max_ongoing_requests, change.max_ongoing_requests_given
         if limit is not None or is_given is not None:
             self._user_loop.bridge.put(self._capacity.configure, limit, is_given)
@@ -290,6 +292,7 @@ class Worker:
 
     async def _close_calls(self) -> None:
         """On the user's loop."""
+        self._logs.flush()
         await self._calls.close()
         if self._runtime is not None:
             await self._runtime.close()
@@ -305,17 +308,6 @@ def _context_of(launch: ReplicaLaunch, recycling: Recycling) -> ReplicaContext:
         code_version=launch.version,
         _deployment_config=launch.deployment_config,
         _expire=recycling.expire,
-    )
-
-
-def _set_up_logs(launch: ReplicaLaunch, path: str, level: str) -> None:
-    logs.setup(
-        f"{launch.app}_{launch.deployment}",
-        launch.replica_id,
-        path=path,
-        level=level,
-        request_id=lambda: current_request().request_id,
-        owns_stdio=bool(path),
     )
 
 

@@ -64,6 +64,7 @@ class Instance:
         config = node_config(
             http_options=given,
             grpc_options={**grpc.model_dump(mode="json"), "sys_path": user_path()} if grpc.is_served else {},
+            logging_config=logging.model_dump(mode="json") if logging is not None else {},
             controller_env=dict(controller.runtime_env.env_vars),
             **{f"http_{name}": value for name, value in options.items()},
         )

@@ -120,6 +120,8 @@ class NodeConfig(Message):
     grpc_options: dict[str, Any] = {}
     """All fields of `gRPCOptions`, and the `sys_path` of its servicer functions; empty: no gRPC."""
     settings: dict[str, str] = {}
+    logging_config: dict[str, Any] = {}
+    """Of all components, and of applications without one of their own; empty: what the environment says."""
     num_gpus: int | None = None
     resources: dict[str, float] = {}
     memory_bytes: int | None = None

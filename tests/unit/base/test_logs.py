@@ -1,14 +1,31 @@
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from eagleray.base import logs
+from eagleray.base.logs import Component, LogOptions
+from eagleray.base.settings import Settings
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+class Request:
+    def __init__(self, request_id: str = "") -> None:
+        self.request_id = request_id
+        self.route = "/r"
+        self.app_name = "app"
+        self.traceparent = f"00-{TRACE}-00f067aa0ba902b7-01"
+
+
+current: ContextVar[Request] = ContextVar("current", default=Request())  # noqa: B039
 
 
 @pytest.fixture(autouse=True)
@@ -17,8 +34,12 @@ def clean() -> Iterator[None]:
     logs.reset()
 
 
+def read_json(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def test_text_format_is_ray_serves(tmp_path: Path) -> None:
-    logs.setup("default_Model", "a1b2c3d4", path=str(tmp_path / "r.log"))
+    logs.setup(Component("default_Model", "a1b2c3d4"), path=str(tmp_path / "r.log"))
     logging.getLogger("ray.serve").warning("slow %s", "GPU")
     line = (tmp_path / "r.log").read_text()
     assert re.fullmatch(
@@ -27,10 +48,10 @@ def test_text_format_is_ray_serves(tmp_path: Path) -> None:
 
 
 def test_request_id_and_extra_attributes_stand_before_the_dashes(tmp_path: Path) -> None:
-    current: ContextVar[str] = ContextVar("current", default="")
     path = tmp_path / "r.log"
-    logs.setup("proxy", "1", path=str(path), request_id=current.get, attributes=["filename"])
-    token = current.set("id-7")
+    options = LogOptions(attributes=("filename",))
+    logs.setup(Component("proxy", "1"), options, path=str(path), scope=current.get)
+    token = current.set(Request("id-7"))
     logging.getLogger("eagleray.proxy").info("hello")
     current.reset(token)
     logging.getLogger("eagleray.proxy").info("bye")
@@ -39,8 +60,43 @@ def test_request_id_and_extra_attributes_stand_before_the_dashes(tmp_path: Path)
     assert second.endswith(" proxy 1 test_logs.py -- bye")
 
 
+def test_json_says_all_that_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "r.log"
+    component = Component("app_Model", "r1", {"component_name": "replica", "deployment": "app_Model"})
+    options = LogOptions(encoding="JSON", attributes=("name",))
+    logs.setup(component, options, path=str(path), scope=current.get)
+    logger = logging.getLogger("ray.serve")
+    token = current.set(Request("id-7"))
+    logger.info("loaded %d", 3, extra={"weights": Path("/w"), "step": 2})
+    current.reset(token)
+    try:
+        raise ValueError("no weights")
+    except ValueError:
+        logger.exception("failed")
+    first, second = read_json(path)
+    assert first["message"] == "loaded 3" and first["weights"] == "/w" and first["step"] == 2
+    assert (first["request_id"], first["route"], first["application"]) == ("id-7", "/r", "app")
+    assert first["trace_id"] == TRACE and first["name"] == "ray.serve" and first["deployment"] == "app_Model"
+    assert first["filename"] == "test_logs.py" and first["lineno"] > 1 and first["levelname"] == "INFO"
+    assert {"asctime", "process", "timestamp_ns", "component_name"} <= set(first)
+    assert "request_id" not in second and "ValueError: no weights" in second["exc_text"]
+
+
+def test_json_comes_out_whatever_it_holds(tmp_path: Path) -> None:
+    class Mute:
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    path = tmp_path / "r.log"
+    logs.setup(Component("a", "1"), LogOptions(encoding="JSON"), path=str(path))
+    logger = logging.getLogger("ray.serve")
+    logger.info("odd \ud800", extra={"mute": Mute(), "nested": {(1, 2): object}, "message_id": 2**70})
+    (found,) = read_json(path)
+    assert found["message"] == "odd \ud800" and found["mute"] == "<Mute>"
+
+
 def test_tracebacks_follow_the_line(tmp_path: Path) -> None:
-    logs.setup("controller", "1", path=str(tmp_path / "c.log"))
+    logs.setup(Component("controller", "1"), path=str(tmp_path / "c.log"))
     try:
         raise ValueError("no weights")
     except ValueError:
@@ -50,18 +106,52 @@ def test_tracebacks_follow_the_line(tmp_path: Path) -> None:
 
 
 def test_level_and_second_setup(tmp_path: Path) -> None:
-    logs.setup("a", "1", path=str(tmp_path / "one.log"), level="ERROR")
+    one = Component("a", "1")
+    logs.setup(one, LogOptions(level="ERROR"), path=str(tmp_path / "one.log"))
     logging.getLogger("ray.serve").info("not this")
-    logs.setup("a", "1", path=str(tmp_path / "two.log"), level="DEBUG")
+    logs.setup(one, LogOptions(level="DEBUG"), path=str(tmp_path / "two.log"))
     logging.getLogger("ray.serve").debug("this")
     assert (tmp_path / "one.log").read_text() == ""
     assert (tmp_path / "two.log").read_text().endswith("-- this\n")
 
 
-def test_file_is_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "MAX_FILE_BYTES", 200)
-    logs.setup("a", "1", path=str(tmp_path / "a.log"))
+def test_a_file_that_cannot_be_opened_leaves_the_former_one(tmp_path: Path) -> None:
+    one = Component("a", "1")
+    logs.setup(one, path=str(tmp_path / "one.log"))
+    with pytest.raises(OSError, match="nowhere"):
+        logs.setup(one, path=str(tmp_path / "nowhere" / "two.log"))
+    logging.getLogger("eagleray").info("still here")
+    assert "still here" in (tmp_path / "one.log").read_text()
+
+
+def test_file_is_rotated(tmp_path: Path) -> None:
+    logs.setup(Component("a", "1"), LogOptions(max_bytes=200, backups=3), path=str(tmp_path / "a.log"))
     for number in range(60):
         logging.getLogger("eagleray").info("line %d", number)
-    assert (tmp_path / "a.log.1").exists()
-    assert len(list(tmp_path.iterdir())) == 1 + logs.BACKUPS
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.log", "a.log.1", "a.log.2", "a.log.3"]
+    assert (tmp_path / "a.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_no_access_log_where_nobody_would_see_it(tmp_path: Path) -> None:
+    one = Component("a", "1")
+    assert logs.open_access_log(one, LogOptions()) is not None
+    assert logs.open_access_log(one, LogOptions(level="WARNING")) is None
+    assert logs.open_access_log(one, LogOptions(access_log=False)) is None
+
+
+def test_access_lines_of_user_code_go_with_the_access_log(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    logger = logging.getLogger("ray.serve")
+    for wanted in (True, False):
+        logs.setup(Component("a", "1"), LogOptions(access_log=wanted), path=str(path))
+        logger.info("seen: %s", wanted, extra={"serve_access_log": True})
+    assert "seen: True" in path.read_text() and "seen: False" not in path.read_text()
+
+
+def test_options_come_from_the_config_and_then_from_the_environment() -> None:
+    settings = Settings.from_env({"RAY_SERVE_LOG_ENCODING": "json", "EAGLERAY_LOG_LEVEL": "ERROR"})
+    assert LogOptions.read({}, settings).encoding == "JSON" and LogOptions.read({}, settings).level == "ERROR"
+    config = {"encoding": "TEXT", "log_level": "DEBUG", "logs_dir": "/l", "enable_access_log": False}
+    options = LogOptions.read(config, settings)
+    assert (options.encoding, options.level, options.logs_dir) == ("TEXT", "DEBUG", "/l")
+    assert not options.access_log

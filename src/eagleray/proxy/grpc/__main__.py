@@ -12,11 +12,11 @@ import os
 import sys
 from typing import Any
 
+from eagleray.base.access_log import AccessLog
 from eagleray.base.errors import EaglerayError
 from eagleray.base.metrics import Registry
 from eagleray.base.process import Child, run_child
 from eagleray.base.settings import Settings, set_default
-from eagleray.proxy.access import AccessLog
 from eagleray.proxy.process import FollowedRouter, serve_proxy
 from eagleray.routing import Subscription
 from eagleray.rpc.control import ControlMethods

@@ -13,9 +13,9 @@ import math
 from time import monotonic
 from typing import Any
 
+from eagleray.base.access_log import AccessLog
 from eagleray.base.ids import new_request_id
 from eagleray.base.tasks import Tasks
-from eagleray.proxy.access import AccessLog
 from eagleray.proxy.deadlines import Deadlines
 from eagleray.proxy.grpc.exchange import RpcExchange, StreamAnswer, UnaryAnswer, UnaryReply, Upload
 from eagleray.proxy.metrics import ProxyMetrics
@@ -260,7 +260,16 @@ class Endpoint:
         took_s = monotonic() - exchange.started_at
         floor.count(self._rpc.path, exchange.head.app, code, exchange.key, took_s)
         if floor.access_log is not None:
-            floor.access_log.add(self._rpc.path, exchange.head.app, _NAMES[code], took_s, None)
+            head = exchange.head
+            floor.access_log.add(
+                self._rpc.path,
+                head.app,
+                _NAMES[code],
+                exchange.started_at,
+                head.request_id,
+                head.app,
+                head.traceparent,
+            )
 
     # ---- streams ---------------------------------------------------------------------------------------------
 

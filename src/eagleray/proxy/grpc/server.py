@@ -14,9 +14,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from eagleray.base.access_log import AccessLog
 from eagleray.base.errors import EaglerayError
 from eagleray.base.tasks import Tasks
-from eagleray.proxy.access import AccessLog
 from eagleray.proxy.deadlines import Deadlines
 from eagleray.proxy.grpc.built_in import BUILT_IN_SERVICE, healthz_response, list_applications_response
 from eagleray.proxy.grpc.endpoint import Endpoint, Floor
