@@ -56,6 +56,9 @@ class Remembering:
         }
         return {"controller_info": {}, "proxies": {}, "applications": chosen, "target_capacity": None}
 
+    async def wait_routed(self) -> None:
+        await self._note("wait_routed")
+
     async def scale(self, app: str, deployment: str, num_replicas: int) -> None:
         await self._note("scale", app, deployment, num_replicas)
 

@@ -107,8 +107,9 @@ MISTAKES = (
     built("exits", "import sys; sys.exit(4)", "exits.py", "SystemExit", "4"),
     built(
         "killed_import",
-        "import os; os.kill(os.getpid(), 9)",
+        "import os; print('reading weights', flush=True); os.kill(os.getpid(), 9)",
         "could not be imported",
+        "which ends with: reading weights",
         "SIGKILL",
         "out of memory",
         "log",
@@ -256,7 +257,13 @@ MISTAKES = (
         "out of memory",
         "log",
     ),
-    started("dies", "    def __init__(self):\n        import os; os._exit(7)", "exit code 7", "log"),
+    started(
+        "dies",
+        "    def __init__(self):\n        print('weights are damaged')\n        import os; os._exit(7)",
+        "exit code 7",
+        "(log: {home}/",
+        "which ends with: weights are damaged)",
+    ),
     started(
         "segfault", "    def __init__(self):\n        import ctypes; ctypes.string_at(0)", "SIGSEGV", "log"
     ),

@@ -100,6 +100,8 @@ class Actions:
         if wanted and wanted.lower() not in _API_TYPES:
             text = f"Invalid 'api_type' value: '{wanted}'. Must be one of: {', '.join(_API_TYPES)}"
             return Answer(400, TEXT, text.encode("utf-8", "replace"))
+        if _flag(call.query, "routed"):
+            await self._operations.wait_routed()
         return _json(_visible(self._operations.details(wanted.lower() or None), call.role))
 
     async def _get_application(self, call: Call) -> Answer:

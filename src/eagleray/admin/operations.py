@@ -24,6 +24,9 @@ class Operations(Protocol):
     def details(self, api_type: str | None) -> dict[str, Any]:
         """`ServeInstanceDetails`, of `declarative` or `imperative` applications only when that is asked for."""
 
+    async def wait_routed(self) -> None:
+        """Returns when every router knows what the details say now, or has been silent for too long."""
+
     async def scale(self, app: str, deployment: str, num_replicas: int) -> None:
         """Sets the number of replicas of a deployment whose application allows that."""
 

@@ -11,7 +11,7 @@ import ipaddress
 import json
 import os
 from typing import Any
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from eagleray.admin.tokens import ADMIN_FILE, URL_FILE
 from eagleray.base.errors import (
@@ -52,9 +52,14 @@ class RemoteInstance:
         """The same for one application; all others stay."""
         return self._put(_APPLICATIONS + quote(name, safe=""), config)
 
-    def details(self, api_type: str | None = None) -> dict[str, Any]:
-        """ServeInstanceDetails; of `declarative` or `imperative` applications only when that is asked for."""
-        return self._get(_APPLICATIONS + (f"?api_type={quote(api_type)}" if api_type else ""))
+    def details(self, api_type: str | None = None, *, routed: bool = False) -> dict[str, Any]:
+        """ServeInstanceDetails; of `declarative` or `imperative` applications only when that is asked for.
+
+        `routed`: once every router knows what runs, so that a request sent then is answered.
+        """
+        query = {"api_type": api_type or "", "routed": "true" if routed else ""}
+        text = urlencode({key: value for key, value in query.items() if value})
+        return self._get(_APPLICATIONS + (f"?{text}" if text else ""))
 
     def version(self) -> dict[str, Any]:
         """What serves there."""

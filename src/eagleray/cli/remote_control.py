@@ -155,6 +155,7 @@ class RemoteControl:
                 yield Progress(done=True, outcome="failed", app=failed[0], message=text)
                 return
             if all(_SETTLED.get(status) == "running" for status in statuses.values()):
+                _told(lambda: self._instance.details(routed=True))
                 yield Progress(done=True, outcome="running")
                 return
             text = ", ".join(_progress(applications[name]) for name in names)
@@ -216,12 +217,17 @@ def _deployment_status(deployment: dict[str, Any]) -> dict[str, Any]:
 
 
 def _progress(app: dict[str, Any]) -> str:
-    """One line on an application that comes up."""
+    """One line on an application that comes up, with the last word of replicas that have failed to."""
     counts = [
         f"{name} {sum(one['state'] == 'RUNNING' for one in deployment['replicas'])}/{deployment['target_num_replicas']}"
         for name, deployment in app["deployments"].items()
     ]
-    return f"{app['status']}{': ' if counts else ''}{', '.join(counts)}"
+    problems = [
+        f"; {name}: {one['message'].strip().splitlines()[-1]}"
+        for name, one in app["deployments"].items()
+        if one["status"] != "HEALTHY" and one["message"].strip()
+    ]
+    return f"{app['status']}{': ' if counts else ''}{', '.join(counts)}{''.join(problems)}"
 
 
 def _failure(app: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import new_unique_id
 from eagleray.base.tasks import Tasks
 from eagleray.controller.environments import Environments
+from eagleray.controller.last_words import last_line
 from eagleray.controller.launch import Launcher
 from eagleray.controller.observer import Observer, describe
 from eagleray.controller.passing import PassingChildren
@@ -80,7 +81,9 @@ class Builder:
             await asyncio.wait({exited}, timeout=_END_GRACE_S)
             how = describe(exited.result()) if exited.done() else str(error)
             log = self._launcher.builder_log_path(app)
-            return Built(error=f"'{request.import_path}' could not be imported: {how}. Its log: {log}")
+            last = last_line(log)
+            ends = f", which ends with: {last}" if last else ""
+            return Built(error=f"'{request.import_path}' could not be imported: {how}. Its log: {log}{ends}")
 
     async def close(self) -> None:
         await self._tasks.close()

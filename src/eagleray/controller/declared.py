@@ -90,6 +90,11 @@ class Declarations:
         """Begins to end the instance: applications, then proxies, then everything."""
         self._controller.post(e.ShutdownRequested())
 
+    async def wait_routed(self) -> None:
+        """Returns when all routers know what runs now, so that a request sent then is answered; see `Publisher`."""
+        publisher = self._controller.publisher
+        await publisher.wait_known(publisher.table.version)
+
     def applied_config(self) -> dict[str, dict[str, Any]]:
         """What the user wrote of each declared application, by name."""
         return {

@@ -11,6 +11,7 @@ import signal
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 
+from eagleray.controller.last_words import last_line
 from eagleray.engine.base import Engine
 from eagleray.reconcile.events import Event, Happened, Suspended
 from eagleray.reconcile.instance import Trigger
@@ -52,9 +53,16 @@ class Observer:
             if waiting is not None and not waiting.done():
                 waiting.set_result(exited)
             self.drop(exited.ref)
-            how = describe(exited, was_meant=exited.ref in self._killed)
-            log = self._log_of(exited.ref)
-            self._post(Happened(exited.ref, Trigger.EXITED, how + (f" (log: {log})" if log else "")))
+            self._post(Happened(exited.ref, Trigger.EXITED, self._how(exited)))
+
+    def _how(self, exited: Exited) -> str:
+        was_meant = exited.ref in self._killed
+        how, log = describe(exited, was_meant=was_meant), self._log_of(exited.ref)
+        if not log:
+            return how
+        # In order it ends with 0. The log is a local file, and a few of its bytes take no time.
+        last = last_line(log) if exited.status != 0 and not was_meant else ""
+        return f"{how} (log: {log}{f', which ends with: {last}' if last else ''})"
 
     async def stop(self, ref: str, signum: int) -> None:
         """As `Engine.stop`; an end by SIGKILL that follows is not taken for one that nobody wanted."""

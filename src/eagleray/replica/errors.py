@@ -8,6 +8,11 @@ from types import TracebackType
 
 import eagleray
 
+_NO_MEMORY = (
+    "It has no more memory: load less of it, or give the process more "
+    "(`ulimit -v`, the limit of the cgroup, the machine).\n"
+)
+
 _OURS = str(Path(eagleray.__file__).parent) + "/"
 
 
@@ -28,4 +33,6 @@ def trimmed_text(error: BaseException) -> str:
     if frame is error.__traceback__:
         frame = None
     text = "".join(traceback.format_exception(kind, error, frame))
+    if isinstance(error, MemoryError):
+        text += _NO_MEMORY
     return text.encode(errors="backslashreplace").decode()

@@ -41,6 +41,9 @@ def test_details(tmp_path: Path) -> None:
         assert answer.status == 400 and answer.text.startswith("Invalid 'api_type' value: 'other'")
         assert (await server.ask("GET", f"{ALL}a", ADMIN)).json() == apps["a"]
         assert (await server.ask("GET", f"{ALL}a/", ADMIN)).json() == apps["a"]
+        assert server.operations.calls == []
+        assert (await server.ask("GET", f"{ALL}?routed=true", READER)).json()["applications"] == apps
+        assert server.operations.calls == [("wait_routed",)]
         answer = await server.ask("GET", f"{ALL}zz", ADMIN)
         assert (answer.status, answer.text) == (404, 'Application "zz" does not exist.')
         assert (await server.ask("GET", ALL.rstrip("/"), ADMIN)).status == 200
