@@ -178,4 +178,10 @@ def _make_key(path: str) -> bytes:
         file.flush()
         os.fsync(file.fileno())
     os.rename(beside, path)
+    # Its name as well: what is signed with it may be on the disk before a power cut, and the key must be there then.
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
     return key
