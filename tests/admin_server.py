@@ -15,10 +15,12 @@ from tests.compat.client import Reply
 
 from eagleray.admin.actions import Actions
 from eagleray.admin.audit import Audit
+from eagleray.admin.exposition import Exposition
 from eagleray.admin.gate import Gate
 from eagleray.admin.server import AdminServer
 from eagleray.admin.tokens import Tokens
 from eagleray.base.errors import ConfigError
+from eagleray.base.metrics import Snapshot
 from eagleray.http.listen import Listener
 
 TOKENS = Tokens(b"a" * 43, b"r" * 43)
@@ -34,6 +36,7 @@ class Remembering:
     applications: dict[str, Any] = field(default_factory=dict)
     calls: list[Any] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
     failure: Exception | None = None
     entered: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event | None = None
@@ -58,6 +61,9 @@ class Remembering:
 
     async def wait_routed(self) -> None:
         await self._note("wait_routed")
+
+    def scrape(self) -> list[Snapshot]:
+        return self.snapshots
 
     async def scale(self, app: str, deployment: str, num_replicas: int) -> None:
         await self._note("scale", app, deployment, num_replicas)
@@ -127,7 +133,7 @@ async def serving(directory: Path, failures_at_once: float = 1e9, **state: Any) 
     audit_path = directory / "audit.log"
     server = AdminServer(
         Gate(TOKENS, ["ops.example"]),
-        Actions(operations, "1.2.3", "session_1"),
+        Actions(operations, "1.2.3", "session_1", Exposition(operations.scrape)),
         Audit(str(audit_path)),
         failures_at_once=failures_at_once,
     )

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from eagleray.admin.body import parse_object
+from eagleray.admin.exposition import Exposition
 from eagleray.admin.gate import Refusal
 from eagleray.admin.operations import Operations
 from eagleray.admin.routes import Action, Match, openapi
@@ -50,6 +51,7 @@ class Call:
     query: str = ""
     body: bytes = b""
     is_yaml: bool = False
+    accept: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class Answer:
 class Actions:
     """`version` is Eagleray's own, `session` the name of the instance's session."""
 
-    def __init__(self, operations: Operations, version: str, session: str) -> None:
+    def __init__(self, operations: Operations, version: str, session: str, exposition: Exposition) -> None:
+        self._exposition = exposition
         self._operations = operations
         self._version = version
         self._session = session
@@ -126,6 +129,10 @@ class Actions:
 
     async def _get_openapi(self, call: Call) -> Answer:
         return _json(openapi(self._version))
+
+    async def _get_metrics(self, call: Call) -> Answer:
+        kind, body = await self._exposition.read(call.accept)
+        return Answer(200, [(b"content-type", kind)], body)
 
     # ---- changing ----------------------------------------------------------------------------------------------
 

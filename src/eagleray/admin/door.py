@@ -17,6 +17,7 @@ from eagleray.admin.operations import Operations
 from eagleray.admin.tokens import ADMIN_FILE, URL_FILE, load_or_make_tokens, write_private
 
 if TYPE_CHECKING:
+    from eagleray.admin.exposition import Scrape
     from eagleray.admin.server import AdminServer
     from eagleray.http.listen import Listener
 
@@ -44,12 +45,14 @@ class Door:
         logs_dir: str,
         *,
         version: str,
+        scrape: Scrape,
         hosts: Iterable[str] = (),
     ) -> None:
         self._operations = operations
         self._runtime_dir = runtime_dir
         self._logs_dir = logs_dir
         self._version = version
+        self._scrape = scrape
         self._hosts = tuple(hosts)
         self._socket: socket.socket | None = None
         self._listener: Listener | None = None
@@ -89,6 +92,7 @@ class Door:
         """The first connection: everything that serves it is made now."""
         from eagleray.admin.actions import Actions
         from eagleray.admin.audit import Audit
+        from eagleray.admin.exposition import Exposition
         from eagleray.admin.gate import Gate
         from eagleray.admin.server import AdminServer
         from eagleray.http.listen import Listener
@@ -98,7 +102,7 @@ class Door:
         session = os.path.basename(os.path.dirname(self._logs_dir.rstrip("/")))
         self._server = server = AdminServer(
             Gate(self._tokens, self._hosts),
-            Actions(self._operations, self._version, session),
+            Actions(self._operations, self._version, session, Exposition(self._scrape)),
             Audit(os.path.join(self._logs_dir, AUDIT_FILE)),
         )
         self._listener = listener = Listener(self._socket, server.connection)

@@ -14,7 +14,7 @@ from eagleray.admin.tokens import Role
 
 Action = Literal[
     "get_details", "put_config", "shutdown", "get_application", "put_application", "delete_application", "scale",
-    "get_version", "get_openapi",
+    "get_version", "get_openapi", "get_metrics",
 ]  # fmt: skip
 
 Body = Literal["none", "json", "config"]
@@ -45,6 +45,7 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", _ONE, "delete_application", Role.ADMIN, "none", "Deletes one application."),
     Route("POST", _SCALE, "scale", Role.ADMIN, "json", "Sets a deployment's number of replicas."),
     Route("GET", "/api/ray/version", "get_version", Role.READ, "none", "Versions of the server."),
+    Route("GET", "/metrics", "get_metrics", Role.READ, "none", "Metrics of the instance for Prometheus."),
     Route("GET", "/api/serve/openapi.json", "get_openapi", Role.READ, "none", "This API as OpenAPI."),
 )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import cast
 
 from eagleray.admin.actions import Actions, Answer, Call
@@ -93,7 +94,8 @@ class AdminServer:
         except Refusal as refusal:
             return self._refuse(connection, request, role, refusal)
         query = request.query_string.decode("ascii", "replace")
-        exchange = _Exchange(self, connection, request, Call(match, role, query, b"", is_yaml))
+        accept = b",".join(value for name, value in request.headers if name == b"accept").decode("latin-1")
+        exchange = _Exchange(self, connection, request, Call(match, role, query, b"", is_yaml, accept))
         if request.complete:
             exchange.on_body_end()
         return exchange
@@ -166,7 +168,7 @@ class _Exchange:
 
     def on_body_end(self) -> None:
         call = self._call
-        call = Call(call.match, call.role, call.query, b"".join(self._parts), call.is_yaml)
+        call = replace(call, body=b"".join(self._parts))
         self._parts = []
         self._server.tasks.start(self._perform(call), name=call.match.route.action)
 

@@ -190,6 +190,10 @@ class Registry:
     def __iter__(self) -> Iterator[Metric]:
         return iter(self._metrics.values())
 
+    def get(self, name: str) -> Metric | None:
+        """The metric of this name, if it has been made."""
+        return self._metrics.get(name)
+
     def counter(self, name: str, help: str, *labels: str, most: int = MOST_SERIES) -> Metric:
         return self._metric(name, COUNTER, help, labels, (), most)
 

@@ -15,6 +15,7 @@ import msgspec
 
 import eagleray
 from eagleray.admin.door import Door
+from eagleray.admin.exposition import Scrape
 from eagleray.base.clock import Clock, SystemClock, wall_time_s
 from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import new_unique_id
@@ -28,6 +29,7 @@ from eagleray.controller.departure import Departure
 from eagleray.controller.details import Details
 from eagleray.controller.effects import Effects
 from eagleray.controller.environments import Environments
+from eagleray.controller.gathering import Gathering
 from eagleray.controller.launch import Launcher
 from eagleray.controller.observer import Connect, Observer
 from eagleray.controller.policies import PolicyRunner
@@ -120,6 +122,7 @@ class _Assembly:
         )
         self._observer = Observer(engine, controller.post, self._log_of, connect)
         self._launcher = launcher
+        self._gathering = Gathering(world, self._observer, enabled=config.settings.get("metrics") == "1")
         self._environments = Environments(engine, self._observer, config, world.preparing)
         self._builder = Builder(engine, self._observer, launcher, self._environments, self._on_built)
         self._effects = Effects(
@@ -144,15 +147,15 @@ class _Assembly:
             world, config, launcher.log_path, self._effects.docs_paths.get, self._autoscaling.detail
         )
         self._declarations = Declarations(controller, config, details)
-        self._door = Door(
-            self._declarations,
-            config.runtime_dir,
-            config.logs_dir,
-            version=eagleray.__version__,
-            hosts=config.settings.get("admin_hosts", "").replace(" ", "").split(","),
-        )
+        self._door = _make_door(config, self._declarations, self._gathering.telemetry.snapshots)
         self._service = Service(
-            controller, publisher, self._autoscaling, config, self._declarations, self._door
+            controller,
+            publisher,
+            self._autoscaling,
+            config,
+            self._declarations,
+            self._door,
+            self._gathering,
         )
         self._methods = ControlMethods(self._service.methods, name="controller")
         self._server = Server(self._methods.dispatch)
@@ -200,6 +203,7 @@ class _Assembly:
         await self._departure.close()
         await self._door.close()
         await self._methods.close()
+        await self._gathering.close()
         self._autoscaling.close()
         await self._policies.close()
         await self._builder.close()
@@ -228,6 +232,17 @@ class _Assembly:
             await self._controller.admit(intake.admit_built(app, generation, built))
         except EaglerayError as error:
             self._controller.post(e.BuildFailed(app, generation, str(error)))
+
+
+def _make_door(config: NodeConfig, declarations: Declarations, scrape: Scrape) -> Door:
+    return Door(
+        declarations,
+        config.runtime_dir,
+        config.logs_dir,
+        version=eagleray.__version__,
+        scrape=scrape,
+        hosts=config.settings.get("admin_hosts", "").replace(" ", "").split(","),
+    )
 
 
 def _supply(capacity: Capacity) -> Supply:

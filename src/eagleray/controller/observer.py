@@ -41,6 +41,10 @@ class Observer:
         self._post = post
         self._log_of = log_of
         self._clients: dict[str, Client] = {}
+        self.on_dialled: Callable[[str, Client], object] = _nothing
+        """Called with each new connection."""
+        self.on_exit: Callable[[str], object] = _nothing
+        """Called with each child that has ended."""
         self._announced: set[str] = set()
         self._exits: dict[str, asyncio.Future[Exited]] = {}
         self._killed: deque[str] = deque(maxlen=_REMEMBERED)
@@ -53,6 +57,7 @@ class Observer:
             if waiting is not None and not waiting.done():
                 waiting.set_result(exited)
             self.drop(exited.ref)
+            self.on_exit(exited.ref)
             self._post(Happened(exited.ref, Trigger.EXITED, self._how(exited)))
 
     def _how(self, exited: Exited) -> str:
@@ -86,6 +91,7 @@ class Observer:
         if client is None:
             client = await self._connect(address, on_close=lambda ended: self._on_close(ref, ended))
             self._clients[ref] = client
+            self.on_dialled(ref, client)
         return client
 
     def announce(self, ref: str) -> None:
@@ -116,6 +122,10 @@ class Observer:
     def close(self) -> None:
         for ref in list(self._clients):
             self.drop(ref)
+
+
+def _nothing(*_: object) -> None:
+    """Nobody wants to know."""
 
 
 def describe(exited: Exited, *, was_meant: bool = False) -> str:

@@ -14,6 +14,7 @@ from eagleray.controller import intake
 from eagleray.controller.autoscaling import Autoscaling
 from eagleray.controller.controller import Controller, Prepare
 from eagleray.controller.declared import Declarations
+from eagleray.controller.gathering import Gathering
 from eagleray.controller.publisher import Publisher
 from eagleray.controller.waiting import follow_applications
 from eagleray.reconcile.events import Expired, ShutdownRequested
@@ -44,6 +45,7 @@ from eagleray.wire.control import (
     encode,
 )
 from eagleray.wire.messages import ReplyHead
+from eagleray.wire.metrics import Shipment
 from eagleray.wire.scaling import LoadReport
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -61,7 +63,9 @@ class Service:
         config: NodeConfig,
         declarations: Declarations,
         door: Door,
+        gathering: Gathering,
     ) -> None:
+        self._gathering = gathering
         self._door = door
         self._declarations = declarations
         self._controller = controller
@@ -89,6 +93,7 @@ class Service:
             "watch": self._watch,
             "ack": self._ack,
             "load": self._load,
+            "metrics": self._metrics,
             "expire": self._expire,
         }
 
@@ -231,11 +236,18 @@ class Service:
         finally:
             if not self._publisher.is_followed_by(subscriber):
                 self._autoscaling.forget(subscriber)
+                self._gathering.on_driver_gone(subscriber)
 
     async def _load(self, body: bytes, incoming: Incoming) -> Message:
         report = decode(body, LoadReport)
         if self._publisher.is_followed_by(report.subscriber):  # else nobody would tell that it has gone
             self._autoscaling.tell(report)
+        return Empty()
+
+    async def _metrics(self, body: bytes, incoming: Incoming) -> Message:
+        shipment = decode(body, Shipment)
+        if self._publisher.is_followed_by(shipment.subscriber):  # as above
+            self._gathering.on_driver(shipment)
         return Empty()
 
     async def _ack(self, body: bytes, incoming: Incoming) -> Message:

@@ -18,7 +18,7 @@ from eagleray.base.settings import Settings
 from eagleray.http.connections import Connections
 from eagleray.http.limits import HttpLimits
 from eagleray.http.listen import Listener, tls_context
-from eagleray.proxy.process import FollowedRouter, serve_proxy
+from eagleray.proxy.process import FollowedRouter, feed_of, serve_proxy
 from eagleray.proxy.server import ProxyServer
 from eagleray.routing import Subscription
 from eagleray.rpc.control import ControlMethods
@@ -55,7 +55,12 @@ class Proxy:
         self.listener = Listener(http_listener, self.server.connection, tls=tls_context(options))
         self.connections.on_discard = self.listener.on_descriptor_freed
         self.methods = ControlMethods(
-            {"ready": self._ready, "check_health": self._check_health, "drain": self._drain},
+            {
+                "ready": self._ready,
+                "check_health": self._check_health,
+                "drain": self._drain,
+                "metrics": feed_of(self.registry, launch.proxy_id).follow,
+            },
             name="proxy control",
         )
 

@@ -12,10 +12,13 @@ from typing import Protocol
 from eagleray.base import logs
 from eagleray.base.access_log import AccessLog
 from eagleray.base.errors import EaglerayError
+from eagleray.base.loop_lag import LoopLag
+from eagleray.base.metrics import Registry
 from eagleray.base.process import Child
 from eagleray.http.listen import raise_descriptor_limit
 from eagleray.routing import Router, RoutingTable
 from eagleray.rpc.control import ControlMethods
+from eagleray.rpc.feed import MetricsFeed
 from eagleray.rpc.server import Incoming, Server
 from eagleray.wire.control import GrpcProxyLaunch, ProxyLaunch, Ready
 from eagleray.wire.messages import CallKind, ErrorHead
@@ -71,6 +74,12 @@ async def serve_proxy(
     finally:
         await methods.close()
         await control.close()
+
+
+def feed_of(registry: Registry, proxy_id: str) -> MetricsFeed:
+    """What tells the controller of a proxy's metrics."""
+    lag = LoopLag(registry, "proxy", "main", proxy_id)
+    return MetricsFeed(registry, on_look=lambda late_s, is_busy: lag.note(late_s * 1000.0, is_busy))
 
 
 def _dispatch(methods: ControlMethods, incoming: Incoming) -> None:

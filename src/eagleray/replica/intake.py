@@ -13,6 +13,7 @@ from eagleray.replica.metrics import ReplicaMetrics
 from eagleray.replica.python_call import PythonCall
 from eagleray.replica.slots import Slots
 from eagleray.replica.websocket_call import WebSocketCall
+from eagleray.rpc.feed import MetricsFeed
 from eagleray.rpc.server import Incoming
 from eagleray.wire.messages import CallKind, ErrorHead
 
@@ -28,12 +29,15 @@ _CALLS: dict[int, Any] = {
 class Intake:
     """Slots stay closed until there is a `floor` to work on."""
 
-    def __init__(self, slots: Slots, metrics: ReplicaMetrics) -> None:
+    def __init__(self, slots: Slots, metrics: ReplicaMetrics, feed: MetricsFeed) -> None:
+        self._feed = feed
         self.floor: Floor | None = None
         self._slots = slots
         self._metrics = metrics
 
     def take(self, incoming: Incoming) -> None:
+        if self._feed.asleep:
+            self._feed.wake()
         head = incoming.head
         if head.deadline and head.deadline < monotonic():
             self._metrics.expired()

@@ -31,6 +31,7 @@ from eagleray.replica.callable import UserCode
 from eagleray.replica.capacity import Capacity
 from eagleray.replica.errors import trimmed_text
 from eagleray.replica.intake import Intake
+from eagleray.replica.lag import ReplicaLag
 from eagleray.replica.loader import extend_path, holds_handles, load_callable, load_init
 from eagleray.replica.logging import ReplicaLogs
 from eagleray.replica.metrics import ReplicaMetrics
@@ -42,6 +43,7 @@ from eagleray.replica.stats import StatsHook
 from eagleray.replica.threads import Threads
 from eagleray.replica.user_loop import UserLoop
 from eagleray.rpc.control import ControlMethods
+from eagleray.rpc.feed import MetricsFeed
 from eagleray.rpc.memory import SharedMemory
 from eagleray.rpc.server import Incoming, Server
 from eagleray.rpc.unix import calls_path, listen_unix
@@ -78,7 +80,9 @@ class Worker:
         self._slots = self._recycling.slots()
         labels = (launch.deployment, launch.replica_id, launch.app)
         self._metrics = ReplicaMetrics(self.registry, labels, self._slots)
-        self._intake = Intake(self._slots, self._metrics)
+        self._lag = ReplicaLag(self.registry, launch)
+        self._feed = MetricsFeed(self.registry, naps=True, on_look=self._lag.on_look)
+        self._intake = Intake(self._slots, self._metrics, self._feed)
         self._user_config = json.loads(launch.user_config) if launch.user_config else None
         self._replica = _context_of(launch, self._recycling)
         self._tasks = Tasks("replica")
@@ -89,6 +93,7 @@ class Worker:
                 "reconfigure": self._reconfigure,
                 "check_health": self._check_health,
                 "drain": self._drain,
+                "metrics": self._feed.follow,
                 "autoscaling_stats": lambda _body, _call: stats.ask(self._user_loop, self._floor),
             },
             name="replica control",
@@ -112,6 +117,7 @@ class Worker:
         self._log(self._launch.logging_config)
         calls = listen_unix(calls_path(listener.getsockname()))
         self._open()
+        self._lag.post = self._user_loop.bridge.put
         self._memory = self._calls.memory = SharedMemory.for_loop(self._user_loop.loop)
         await self._user_loop.run(self._calls.start(calls))
         self._started = self._tasks.start(self._start(), name="start")
@@ -243,6 +249,7 @@ class Worker:
         if self._draining is None:
             self._draining = self._tasks.start(self._stop(timeout_s), name="drain")
         await asyncio.shield(self._draining)
+        self._feed.flush()
         asyncio.get_running_loop().call_soon(self._drained.set)
         return Empty()
 

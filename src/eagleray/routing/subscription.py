@@ -16,6 +16,7 @@ from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import new_unique_id
 from eagleray.base.tasks import Tasks
 from eagleray.routing.load import LoadReports
+from eagleray.routing.metering import Metering
 from eagleray.routing.router import Connect, Router
 from eagleray.routing.table import decode_table
 from eagleray.rpc.client import Client
@@ -28,15 +29,27 @@ _REDIAL_S = 0.1
 
 
 class Subscription:
-    """Follows the controller at `address` on behalf of `router`. `name` tells operators who this is."""
+    """Follows the controller at `address` on behalf of `router`. `name` tells operators who this is.
 
-    def __init__(self, router: Router, address: str, name: str, connect: Connect = Client.connect) -> None:
+    `tells_metrics`: this is a driver, whom nobody asks for its metrics.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        address: str,
+        name: str,
+        connect: Connect = Client.connect,
+        *,
+        tells_metrics: bool = False,
+    ) -> None:
         self._connect = connect
         self._router = router
         self._address = address
         self._subscriber = f"{name}-{new_unique_id()}"
         self._tasks = Tasks("subscription")
         self._loads = LoadReports(router, self._subscriber)
+        self._metering = Metering(router.registry, self._subscriber) if tells_metrics else None
         self._first = asyncio.Event()
 
     async def start(self, *, wait: bool = True) -> None:
@@ -48,6 +61,8 @@ class Subscription:
     async def close(self) -> None:
         await self._tasks.close()
         await self._loads.close()
+        if self._metering is not None:
+            await self._metering.close()
 
     async def _follow(self) -> None:
         while True:
@@ -69,6 +84,8 @@ class Subscription:
     async def _read(self, client: Client) -> None:
         watch = Watch(since_version=self._router.table.version, subscriber=self._subscriber)
         self._loads.connected(client)
+        if self._metering is not None:
+            self._metering.connected(client)
         arrived = asyncio.Event()
         acknowledging = self._tasks.start(
             self._acknowledge(client, arrived), name="acknowledge routing tables"

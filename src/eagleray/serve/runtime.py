@@ -67,6 +67,7 @@ class Runtime:
         self._memory = memory
         self.take = None if memory is None else memory.take
         """Gives memory for large arguments, from any thread; see `codec.dump_call`."""
+        self._is_driver = registry is None
         if router is None:
             own = registry or Registry(enabled=Settings.from_env().metrics)
             router = Router(shared=shared, memory=memory, directory=directory_of(address), registry=own)
@@ -164,7 +165,9 @@ class Runtime:
     def watch(self) -> None:
         """Begins to follow the routing table, unless that has begun; calls wait in the router until it is there."""
         if self._subscription is None:
-            self._subscription = Subscription(self._router, self.address, self._name)
+            self._subscription = Subscription(
+                self._router, self.address, self._name, tells_metrics=self._is_driver
+            )
             self._watching = self._tasks.start(self._subscription.start(), name="wait for the first table")
             self.submit_here = self._router.submit
 

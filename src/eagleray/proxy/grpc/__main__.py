@@ -17,7 +17,7 @@ from eagleray.base.errors import EaglerayError
 from eagleray.base.metrics import Registry
 from eagleray.base.process import Child, run_child
 from eagleray.base.settings import Settings, set_default
-from eagleray.proxy.process import FollowedRouter, serve_proxy
+from eagleray.proxy.process import FollowedRouter, feed_of, serve_proxy
 from eagleray.routing import Subscription
 from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.server import Incoming
@@ -53,7 +53,12 @@ class GrpcProxy:
         self.router.on_update = self.server.update
         self.subscription = Subscription(self.router, launch.controller_address, launch.proxy_id)
         self.methods = ControlMethods(
-            {"ready": self._ready, "check_health": self._check_health, "drain": self._drain},
+            {
+                "ready": self._ready,
+                "check_health": self._check_health,
+                "drain": self._drain,
+                "metrics": feed_of(self.registry, launch.proxy_id).follow,
+            },
             name="grpc proxy control",
         )
 
