@@ -47,7 +47,7 @@ def totals(running: Replica) -> dict[str, dict[tuple[str, ...], float]]:
             for sample in one.samples
         }
         for one in running.worker.registry.collect(everything=True)
-        if one.kind != "gauge"
+        if one.kind != "gauge" and not one.name.startswith("serve_event_loop_")
     }
 
 
