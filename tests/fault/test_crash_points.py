@@ -289,9 +289,9 @@ def test_kill_round_every_durable_write(scenario: Scenario) -> None:
         assert scenario.told("violations") == []
     scenario.wait_converged()
     scenario.mark("")
+    scenario.wait_converged()
     # A last strike may have been under way; it was followed by one more life.
     wait_until(lambda: len(scenario.told("lives")) > len(scenario.told("strikes")), "the last life")
-    scenario.wait_converged()
 
     assert scenario.told("violations") == []
     strikes, lives = scenario.told("strikes"), scenario.told("lives")
