@@ -277,7 +277,7 @@ def scenario(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scenario]:
         pids |= descendants(node.pid)
     finally:
         node.close()
-        left = wait_gone(pids, 5.0)
+        left = wait_gone(pids, 30.0)
         shutil.rmtree(home)
     assert not left
 
