@@ -14,6 +14,7 @@ _HOMES = {
     "deploy": "eagleray.cli.deploy",
     "status": "eagleray.cli.status",
     "config": "eagleray.cli.status",
+    "controller-health": "eagleray.cli.status",
     "bench": "eagleray.cli.bench",
     "build": "eagleray.cli.build",
     "delete": "eagleray.cli.start",
@@ -32,7 +33,7 @@ class _Lazy(click.Group):
         home = _HOMES.get(cmd_name)
         if home is None:
             return None
-        found: click.Command = getattr(import_module(home), cmd_name)
+        found: click.Command = getattr(import_module(home), cmd_name.replace("-", "_"))
         return found
 
 

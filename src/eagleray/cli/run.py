@@ -96,6 +96,12 @@ def _check_prefix(prefix: str) -> str | None:
 @click.option(
     "-r", "--reload", is_flag=True, help="Watch --app-dir; a change restarts the deployments it concerns."
 )
+@click.option(
+    "--blocking/--non-blocking",
+    default=True,
+    show_default=True,
+    help="Serve until Ctrl-C, or leave it to the instance of `eagleray start`, started if need be.",
+)
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -109,12 +115,17 @@ def run(
     route_prefix: str,
     name: str,
     reload: bool,
+    blocking: bool,
 ) -> None:
     """Serve a config file or an import path until Ctrl-C.
 
     An import path is 'module:app': an application, or a builder of one that takes KEY=VALUE arguments. Of a config file
     all applications are served; --host, --port and --app-dir may be given beside it.
     """
+    if reload and not blocking:
+        raise click.UsageError(
+            "--reload and --non-blocking exclude each other: somebody has to stay and watch."
+        )
     directory = Path(app_dir).resolve()
     if not directory.is_dir():
         raise click.UsageError(f"--app-dir '{app_dir}' is no directory.")
@@ -147,7 +158,7 @@ def run(
         grpc_port=grpc_port,
         grpc_servicer_functions=grpc_servicer_functions,
     )
-    sys.exit(_serve(plan))
+    sys.exit(_serve(plan) if blocking else _leave_running(ctx, plan))
 
 
 def _is_config(path: str) -> bool:
@@ -199,6 +210,18 @@ def _grpc_options(plan: Plan) -> dict[str, Any]:
 
     options = gRPCOptions(port=plan.grpc_port, grpc_servicer_functions=list(plan.grpc_servicer_functions))
     return {**options.model_dump(mode="json"), "sys_path": [plan.app_dir]}
+
+
+def _leave_running(ctx: click.Context, plan: Plan) -> int:
+    from eagleray.cli.run_on import run_on
+
+    fixed = ("host", "port", "grpc_port", "grpc_servicer_functions")
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in fixed
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+    ]
+    return run_on(plan, _node_options(plan), given)
 
 
 def _serve(plan: Plan) -> int:

@@ -113,14 +113,14 @@ def _tell_running() -> None:
 def _announce(places: Places) -> None:
     """Waits until the proxies listen; an instance whose proxy cannot is ended."""
     try:
-        info = run(_first_info(places))
+        info = run(first_info(places))
         failed = info.http_error or info.grpc_error
     except NotReachedError as error:
         raise click.ClickException(
             f"Eagleray could not start: {error.message}\nLogs: {places.logs_dir}"
         ) from error
     if failed:
-        _shut_down(places.address, places)
+        shut_down(places.address, places)
         raise click.ClickException(f"Eagleray could not start: {failed}")
     if info.http_url:
         click.echo(f"  HTTP   {info.http_url}")
@@ -131,7 +131,8 @@ def _announce(places: Places) -> None:
     click.echo(f"  Logs   {info.logs_dir}\n  Next   eagleray deploy config.yaml\n  Stop   eagleray shutdown")
 
 
-async def _first_info(places: Places) -> InstanceInfo:
+async def first_info(places: Places) -> InstanceInfo:
+    """Waits until the proxies listen, or cannot, and tells where to look when that takes long."""
     asking = asyncio.ensure_future(_info(places.address))
     _, late = await asyncio.wait({asking}, timeout=_PATIENCE_S)
     if late:
@@ -158,7 +159,7 @@ def shutdown(address: str | None, yes: bool) -> None:
         )
     places = Places.find(Settings.from_env()) if address is None else None
     try:
-        _shut_down(where, places)
+        shut_down(where, places)
     except NotReachedError:
         click.echo(f"No Serve instance found running at {where}.", err=True)
         return
@@ -173,7 +174,7 @@ async def _ask_to_end(address: str) -> None:
                     pass
 
 
-def _shut_down(address: str, places: Places | None) -> None:
+def shut_down(address: str, places: Places | None) -> None:
     """Returns when everything is gone, node among it where its `places` are known."""
     run(_ask_to_end(address))
     if places is None or places.address != address:

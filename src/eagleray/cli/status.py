@@ -84,3 +84,16 @@ def config(address: str | None, name: str | None) -> None:
         click.echo("No configuration was found.")
     else:
         click.echo("\n---\n\n".join(to_yaml(one) for one in found.values()), nl=False)
+
+
+@click.command("controller-health")
+@address_option
+@click.option("--json", "as_json", is_flag=True, help="JSON in place of YAML.")
+def controller_health(address: str | None, as_json: bool) -> None:
+    """Print how the controller is: its age, its loop, its memory."""
+    details = json.loads(ask(find_address(address), "details", Empty(), JsonReply).body)
+    metrics = details["controller_health_metrics"]
+    if as_json:
+        click.echo(to_json(metrics))
+    else:
+        click.echo(to_yaml(metrics), nl=False)

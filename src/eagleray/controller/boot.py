@@ -143,9 +143,8 @@ class _Assembly:
             world, engine, self._observer, launcher, self._environments, self._autoscaling
         )
         controller.on_pass = self._refresh_scaling
-        details = Details(
-            world, config, launcher.log_path, self._effects.docs_paths.get, self._autoscaling.detail
-        )
+        docs_path, scaling = self._effects.docs_paths.get, self._autoscaling.detail
+        details = Details(world, config, launcher.log_path, docs_path, scaling, controller.passes)
         self._declarations = Declarations(controller, config, details)
         self._door = _make_door(config, self._declarations, self._gathering.telemetry.snapshots)
         self._service = Service(

@@ -16,6 +16,7 @@ import msgspec
 
 from eagleray.base.clock import Clock
 from eagleray.base.errors import EaglerayError
+from eagleray.controller.health import PassTimes
 from eagleray.controller.listing import routing_table
 from eagleray.controller.publisher import RESERVED_VERSIONS, Publisher
 from eagleray.controller.storage import Storage
@@ -64,6 +65,7 @@ class Controller:
     ) -> None:
         self.world = world
         self.publisher = publisher
+        self.passes = PassTimes()
         self.perform: Callable[[Command], None] = _not_connected
         self.on_pass: Callable[[], None] = lambda: None
         """Called in each pass when the world has settled; what it posts is of the next one."""
@@ -140,7 +142,9 @@ class Controller:
             if timer is not None:
                 timer.cancel()
             self._wake.clear()
+            began = self._clock.now()
             await self.step()
+            self.passes.note(self._clock.now() - began)
 
     async def step(self) -> None:
         """One pass over everything that has come up."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from eagleray.base.clock import wall_time_s
 from eagleray.base.errors import ConfigError
+from eagleray.controller.health import PassTimes, health_metrics
 from eagleray.reconcile.applications import ApplicationRow, is_scaled_outside
 from eagleray.reconcile.instance import Instance, InstanceRow
 from eagleray.reconcile.placement import UNIT
@@ -44,7 +45,9 @@ class Details:
         log_path: Callable[[InstanceRow], str],
         docs_path: Callable[[str], str | None],
         scaling_of: Callable[[str], dict[str, Any] | None],
+        passes: PassTimes,
     ) -> None:
+        self._passes = passes
         self._world = world
         self._config = config
         self._log_path = log_path
@@ -85,11 +88,7 @@ class Details:
             },
             "target_capacity": world.declared.get("target_capacity"),
             "target_groups": self._target_groups(),
-            "controller_health_metrics": {
-                "timestamp": wall_time_s(),
-                "controller_start_time": self._begun_at,
-                "uptime_s": wall_time_s() - self._begun_at,
-            },
+            "controller_health_metrics": health_metrics(self._begun_at, self._passes),
             "restores_unset_config_options": True,
         }
 

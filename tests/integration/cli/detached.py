@@ -54,8 +54,12 @@ class Shell:
 
     def start(self) -> str:
         told = self("start", "--http-port", str(self.port))
-        self._known |= self.processes()
+        self.remember()
         return told
+
+    def remember(self) -> None:
+        """Processes that run now must be gone at the end."""
+        self._known |= self.processes()
 
     def start_in_foreground(self) -> subprocess.Popen[bytes]:
         """Returns when it can be deployed to."""
