@@ -47,6 +47,19 @@ def test_sockets_of_an_instance_that_was_killed(home: Path) -> None:
         assert f"127.0.0.1:{user.port}" in user.start()
 
 
+def test_a_key_that_is_lost(home: Path) -> None:
+    with shell(home) as user:
+        user.start()
+        user.kill_everything()
+        [key] = home.glob("state/main/instance.key")
+        aside = key.rename(home / "backup.key")
+        told = user.error("start", "--http-port", str(user.port))
+        assert f"The key '{key}' is gone" in told and "restore the key from a backup" in told, told
+        assert not key.exists()
+        aside.rename(key)
+        user.start()
+
+
 def test_a_state_that_is_damaged(home: Path) -> None:
     with shell(home) as user:
         user.start()

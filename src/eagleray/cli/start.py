@@ -28,6 +28,7 @@ from eagleray.engine.base import EngineError
 from eagleray.engine.detached import Places, is_running, start_detached
 from eagleray.engine.spawn import node_config
 from eagleray.spec.options import ProxyLocation, gRPCOptions
+from eagleray.store.sqlite import require_key
 from eagleray.wire.control import DeleteApplications, Empty, InstanceInfo, StatusReply
 
 _END_S = 10.0
@@ -75,6 +76,7 @@ def start(
         options["grpc_options"] = {**grpc.model_dump(mode="json"), "sys_path": [os.getcwd()]}
     try:
         settings = Settings.from_env()
+        _check_state(Places.find(settings))
         places, node = start_detached(node_config(**options), settings)
     except EngineError as error:
         if error.code == "exists":
@@ -89,6 +91,12 @@ def start(
     _announce(places)
     if block:
         sys.exit(node.wait())
+
+
+def _check_state(places: Places) -> None:
+    """Raises StoreError for what no controller can start with; one that runs already needs no check."""
+    if not is_running(places):
+        require_key(places.state_dir)
 
 
 def _hand_signals_on(node: subprocess.Popen[bytes]) -> None:

@@ -19,6 +19,8 @@ from eagleray.store.base import BlobDamagedError, StoreError, Transaction
 SCHEMA_VERSION = 1
 """Raised with every change of the layout; a file of another version is refused."""
 
+_STATE_NAME, _KEY_NAME = "state.db", "instance.key"
+
 _KEY_BYTES = 32
 _BUSY_TIMEOUT_S = 5.0
 """A controller that was just killed may still hold the lock for a moment."""
@@ -34,9 +36,10 @@ class SqliteStore:
     """Owns the connection and the key. `directory` must exist; it should be of mode 0700."""
 
     def __init__(self, directory: str) -> None:
-        self._path = os.path.join(directory, "state.db")
+        self._path = os.path.join(directory, _STATE_NAME)
         try:
-            self._key = _load_key(os.path.join(directory, "instance.key"))
+            require_key(directory)
+            self._key = _load_key(os.path.join(directory, _KEY_NAME))
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.close(descriptor)
             # Opened by the controller's main thread, used by its store thread: never by both at once.
@@ -110,6 +113,20 @@ class SqliteStore:
 
     def close(self) -> None:
         self._db.close()
+
+
+def require_key(directory: str) -> None:
+    """Raises StoreError where there is state without the key that its blobs are signed by, OSError as it comes.
+
+    The key is made before the state, so this is never a start that was cut short; an empty file is no state.
+    """
+    state, key = os.path.join(directory, _STATE_NAME), os.path.join(directory, _KEY_NAME)
+    if os.path.lexists(key) or not os.path.exists(state) or not os.path.getsize(state):
+        return
+    raise StoreError(
+        f"The key '{key}' is gone, and without it nobody can tell whether the code stored in '{state}' is what was "
+        "deployed, so none of it is run: restore the key from a backup, or move the state away and deploy again."
+    )
 
 
 class _SqliteTransaction:

@@ -68,7 +68,8 @@ def test_blob_signed_by_another_instance_is_refused(tmp_path: Path) -> None:
     with store.transaction() as transaction:
         digest = transaction.put_blob(b"code")
     store.close()
-    (theirs / "state.db").rename(ours / "state.db")
+    SqliteStore(str(ours)).close()
+    (theirs / "state.db").replace(ours / "state.db")
     moved = SqliteStore(str(ours))
     with pytest.raises(BlobDamagedError):
         moved.blob(digest)
@@ -84,7 +85,29 @@ def test_schema_of_another_version_is_refused(tmp_path: Path) -> None:
         SqliteStore(str(tmp_path))
 
 
+def test_state_without_its_key_is_refused_and_left_alone(tmp_path: Path) -> None:
+    SqliteStore(str(tmp_path)).close()
+    key = (tmp_path / "instance.key").read_bytes()
+    (tmp_path / "instance.key").unlink()
+    before = (tmp_path / "state.db").read_bytes()
+    with pytest.raises(
+        StoreError, match=r"instance\.key' is gone.*state\.db.*restore.*or move the state away"
+    ):
+        SqliteStore(str(tmp_path))
+    assert not (tmp_path / "instance.key").exists()
+    assert (tmp_path / "state.db").read_bytes() == before
+    (tmp_path / "instance.key").touch(0o600)
+    (tmp_path / "instance.key").write_bytes(key)
+    SqliteStore(str(tmp_path)).close()
+
+
+def test_a_start_that_was_cut_short_is_repeated(tmp_path: Path) -> None:
+    (tmp_path / "state.db").touch(0o600)
+    SqliteStore(str(tmp_path)).close()
+
+
 def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    SqliteStore(str(tmp_path)).close()
     (tmp_path / "state.db").write_bytes(b"not a database, but long enough to be read as a header" * 10)
     with pytest.raises(StoreError, match=r"state\.db"):
         SqliteStore(str(tmp_path))
