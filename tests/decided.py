@@ -66,6 +66,7 @@ class Decided:
         self.builds: list[c.BuildApplication] = []
         self.alive: set[str] = set()
         self.has_ended = False
+        self.listeners_closed = False
         self.outcome: Callable[[InstanceRow], str] = lambda row: UP
         self.health: Callable[[str], str] = lambda ref: ""
         self.reconfigure: Callable[[str], str] = lambda ref: ""
@@ -148,12 +149,17 @@ class Decided:
             case c.CheckHealth(ref):
                 self.apply(e.HealthChecked(ref, self.health(ref)))
             case c.DrainInstance(ref):
+                if self.world.is_draining or self.world.is_closing:
+                    assert self.listeners_closed, "clients would wait for nobody"
                 self.apply(e.Happened(ref, Trigger.DRAINED))
                 self.die(ref)
             case c.StopInstance(ref):
                 self.die(ref)
             case c.BuildApplication():
                 self.builds.append(command)
+            case c.CloseListeners():
+                assert not self.listeners_closed
+                self.listeners_closed = True
             case c.EndInstance():
                 assert not self.alive
                 self.has_ended = True
@@ -191,6 +197,7 @@ class Decided:
         self.world = World(f"seed {self.lives}")
         self.queue = WorkQueue()
         self.pending = []
+        self.listeners_closed = False
         self.world.load(rows)
         self._apply(e.SupplyKnown(self.supply))
         self.apply(e.Adopted(dict.fromkeys(self.alive, 1)))

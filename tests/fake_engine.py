@@ -106,6 +106,7 @@ class FakeEngine:
         self.build: Callable[[FakeChild], Built] = lambda child: self.built
         self.health_checks = 0
         self.was_shut_down = False
+        self.has_listeners = True
         self.on_suspended: Callable[[str, bool], None] = lambda ref, stopped: None
         self.on_leaving: Callable[[], None] = lambda: None
         self.gate = asyncio.Event()
@@ -153,6 +154,9 @@ class FakeEngine:
 
     async def children(self) -> list[Started]:
         return [child.started for child in self.living.values()]
+
+    async def close_listeners(self) -> None:
+        self.has_listeners = False
 
     async def exits(self) -> AsyncIterator[Exited]:
         while (exited := await self._exits.get()) is not None:

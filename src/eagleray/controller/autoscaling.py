@@ -103,8 +103,8 @@ class Autoscaling:
 
     @property
     def rules(self) -> dict[str, ScalingRules]:
-        """Those of all deployments that scale, by key."""
-        return {key: scaler.rules for key, scaler in self._scalers.items()}
+        """Those of all deployments that scale, by key, but for those that an update has dropped."""
+        return {key: scaler.rules for key, scaler in self._scalers.items() if not self._is_dropped(key)}
 
     def wanted(self, key: str, count: float) -> None:
         """The deployment's policy asks for so many replicas, until it says something else."""
@@ -161,16 +161,22 @@ class Autoscaling:
     # ---- one deployment ---------------------------------------------------------------------------------------
 
     def _target(self, key: str) -> Target | None:
+        """What its count is that of; one that was dropped has it for as long as it is called."""
         deployment = self._world.deployments.get(key)
-        target = deployment.target if deployment is not None else None
+        target = deployment.kept if deployment is not None else None
         return target if target is not None and target.rules is not None else None
+
+    def _is_dropped(self, key: str) -> bool:
+        deployment = self._world.deployments.get(key)
+        return deployment is None or deployment.target is None
 
     def _running(self, key: str) -> int:
         return sum(one.is_listed for one in self._world.owned.get(key, {}).values())
 
     def _look(self, key: str, scaler: Autoscaler, now: float) -> None:
         target = self._target(key)
-        if target is None:
+        if target is None or (self._is_dropped(key) and self._running(key)):
+            self._due.pop(key, None)  # one that was dropped is only woken
             return
         wish = scaler.decide(
             now,

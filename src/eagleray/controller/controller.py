@@ -24,7 +24,15 @@ from eagleray.controller.workqueue import WorkQueue
 from eagleray.reconcile.application import reconcile
 from eagleray.reconcile.applications import META, accepted_rows
 from eagleray.reconcile.commands import Command
-from eagleray.reconcile.events import ApplicationGone, Autoscaled, DeploymentGone, Event, Happened, Reached
+from eagleray.reconcile.events import (
+    ApplicationGone,
+    Autoscaled,
+    DeploymentGone,
+    Event,
+    Happened,
+    Proven,
+    Reached,
+)
 from eagleray.reconcile.instance import IllegalTransitionError, InstanceState, Trigger
 from eagleray.reconcile.world import World
 from eagleray.store.base import StoreError
@@ -196,7 +204,7 @@ class Controller:
         except IllegalTransitionError as error:
             # The event is a report that cannot be true; the world without it is as good as before.
             logger.error("%s is ignored: %s", event, error)
-        if isinstance(event, Reached | ApplicationGone | DeploymentGone):
+        if isinstance(event, Reached | Proven | ApplicationGone | DeploymentGone):
             self._collects = True
         _log(event)
 

@@ -56,6 +56,8 @@ class Effects:
         self._builder = builder
         self._post = post
         self._end = end
+        self._shutting: asyncio.Task[None] | None = None
+        """Closes the listeners of an instance that ends."""
         self.docs_paths: dict[str, str] = {}
         """Deployment key -> where its ASGI app has its documentation, as its last replica has said."""
         self._tasks = Tasks("effects")
@@ -78,6 +80,8 @@ class Effects:
                 self._run(self._stop(ref, signum), name)
             case c.BuildApplication(app, generation, request):
                 self._builder.build(app, generation, request)
+            case c.CloseListeners():
+                self._shutting = self._tasks.start(self._close_listeners(), name=name)
             case c.EndInstance():
                 self._end()
 
@@ -215,7 +219,15 @@ class Effects:
             return 0
         return resident_bytes(instance.row.pid)
 
+    async def _close_listeners(self) -> None:
+        try:
+            await self._engine.close_listeners()
+        except EngineError as error:
+            logger.warning("The listeners are not closed: %s", error.reason)
+
     async def _drain(self, ref: str, timeout_s: float) -> None:
+        if self._shutting is not None:  # before the last one stops to accept
+            await asyncio.wait({self._shutting})
         try:
             client = await self._observer.dial(ref, self._launcher.address(ref))
             self._observer.announce(ref)

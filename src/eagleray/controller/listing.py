@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
-from eagleray.reconcile.callers import is_wanted_by_others
+from eagleray.reconcile.callers import has_callers
 from eagleray.reconcile.instance import Instance
 from eagleray.reconcile.target import PROXY_KEYS, Target
 from eagleray.reconcile.world import Deployment, World
@@ -26,12 +26,12 @@ def routing_table(world: World, version: int, runtime_dir: str) -> RoutingTable:
     """
     deployments, routes, ingress = {}, [], {}
     for key, deployment in world.deployments.items():
-        target = deployment.target or deployment.row.stable
+        target = deployment.kept
         if key in PROXY_KEYS or target is None:
             continue
         app = key.partition("#")[0]
         entry = _entry(world, key, deployment, deployment.goal or target, runtime_dir)
-        if deployment.target is not None or entry.replicas or is_wanted_by_others(world, key):
+        if deployment.target is not None or entry.replicas or has_callers(world, key):
             deployments[key] = entry
         if deployment.target is not None and target.ingress:
             ingress[app] = key

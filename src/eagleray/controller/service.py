@@ -32,7 +32,6 @@ from eagleray.wire.control import (
     Deploy,
     DeployImport,
     Empty,
-    Expire,
     InstanceInfo,
     JsonReply,
     Message,
@@ -46,6 +45,7 @@ from eagleray.wire.control import (
 )
 from eagleray.wire.messages import ReplyHead
 from eagleray.wire.metrics import Shipment
+from eagleray.wire.recycling import Expire
 from eagleray.wire.scaling import LoadReport
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}

@@ -60,6 +60,9 @@ class Engine(Protocol):
     async def children(self) -> list[Started]:
         """All living children but the caller itself, for adoption."""
 
+    async def close_listeners(self) -> None:
+        """Returns when nobody but the proxies that there are listens for HTTP any more. Idempotent."""
+
     def exits(self) -> AsyncIterator[Exited]:
         """Every end of a child since the engine was attached, in order and without loss; one consumer.
 

@@ -34,17 +34,32 @@ def _bind_error(host: str, port: int, error: OSError) -> EngineError:
 
 
 class TcpListeners:
-    """Node's TCP listeners by what was asked for: a new proxy inherits the one that its predecessor had."""
+    """Node's TCP listeners by what was asked for: a new proxy inherits the one that its predecessor had.
+
+    They are closed before the last proxy stops to accept: clients that come later are refused at once, instead of
+    waiting for nobody.
+    """
 
     def __init__(self) -> None:
+        self._closed = False
         self._sockets: dict[tuple[str, int], socket.socket] = {}
 
     def get(self, host: str, port: int) -> socket.socket:
-        """Raises EngineError when it cannot be bound."""
+        """Raises EngineError when it cannot be bound, and `closed` after the end."""
+        if self._closed:
+            raise EngineError(
+                "closed", f"Nobody listens on '{host}:{port}' any more: the instance is ending."
+            )
         sock = self._sockets.get((host, port))
         if sock is None:
             sock = self._sockets[host, port] = listen_tcp(host, port)
         return sock
+
+    def close(self) -> None:
+        """Lets go of all, for good. Idempotent."""
+        self._closed = True
+        while self._sockets:
+            self._sockets.popitem()[1].close()
 
     def sockets(self) -> list[socket.socket]:
         return list(self._sockets.values())

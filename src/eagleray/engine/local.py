@@ -23,6 +23,7 @@ from eagleray.engine.channel import FrameReader, encode_frame
 from eagleray.engine.spawn import NodeProcess, node_config, spawn_node
 from eagleray.wire.control import (
     Children,
+    CloseListeners,
     Exited,
     Leaving,
     ListChildren,
@@ -88,6 +89,10 @@ class LocalEngine(asyncio.Protocol):
         self._send(ListChildren())
         self._listing.append(listed)
         return await listed
+
+    async def close_listeners(self) -> None:
+        self._send(CloseListeners())
+        await self.children()  # node obeys in order, so that its answer says that it has been done
 
     async def exits(self) -> AsyncIterator[Exited]:
         while (exited := await self._exits.get()) is not None:

@@ -32,19 +32,14 @@ import msgspec
 from eagleray.base import logs
 from eagleray.engine.base import EngineError
 from eagleray.engine.channel import Channel
-from eagleray.engine.linux import (
-    become_subreaper,
-    count_threads,
-    open_fds,
-    set_process_name,
-    tune_malloc,
-)
+from eagleray.engine.linux import become_subreaper, count_threads, open_fds, set_process_name, tune_malloc
 from eagleray.engine.listeners import TcpListeners
 from eagleray.engine.nursery import Nursery
 from eagleray.engine.zygote import Birth, Forked, run_birth
 from eagleray.rpc.unix import listen_unix, unlink_socket
 from eagleray.wire.control import (
     Children,
+    CloseListeners,
     Exited,
     Leaving,
     ListChildren,
@@ -288,6 +283,8 @@ class Node:
                     self._channel.send(Suspended(ref=ref, stopped=True))
                 if self._is_leaving:
                     self._channel.send(Leaving())
+            case CloseListeners():
+                self._listeners.close()
             case StopNode():
                 self._begin_end("asked by the controller")
 
@@ -330,6 +327,7 @@ class Node:
             log.info("The instance ends: %s.", reason)
             self._kill_at = time.monotonic() + END_GRACE_S
             self._restart_at = None
+            self._listeners.close()
             self._nursery.signal_all(signal.SIGTERM)
 
     def _has_ended(self) -> bool:

@@ -257,7 +257,9 @@ class HttpConnection(ResponseWriter, asyncio.Protocol):
             is_head = reader.stage == HEAD
             if is_head and self._still_s > limits.header_timeout_s:
                 self._refuse(HttpRefused(408, "Request header was not received in time."))
-            elif self._still_s > (limits.keep_alive_timeout_s if reader.served else limits.header_timeout_s):
+            elif self._still_s > (
+                limits.keep_alive_timeout_s if reader.served else limits.header_timeout_s
+            ) or (self.connections.ending and not is_head):
                 self.end()
 
     def _check_body(self) -> None:
@@ -279,5 +281,7 @@ class HttpConnection(ResponseWriter, asyncio.Protocol):
             self._advance()
 
     def close_when_idle(self) -> None:
-        if self.active is None and self._reader.stage == IDLE and not self._reader.ready:
+        reader = self._reader
+        is_new = not reader.served and not self._still_s
+        if self.active is None and reader.stage == IDLE and not reader.ready and not is_new:
             self.end()

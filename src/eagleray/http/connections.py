@@ -36,6 +36,9 @@ class Connections:
         self.common = b""
         """`server` and `date` of every response, renewed once a second."""
         self.draining = False
+        """Each connection is closed after its next answer."""
+        self.ending = False
+        """Connections that are idle are closed."""
         self.on_discard: Callable[[], None] | None = None
         """Called whenever a connection has ended: a file descriptor is free again."""
         self._open: set[Connection] = set()
@@ -71,8 +74,11 @@ class Connections:
             self.sweep()
 
     async def drain(self, timeout_s: float) -> None:
-        """Ends idle connections now and the others after their present request; cuts off who is not done in time."""
-        self.draining = True
+        """Ends idle connections now and the others after their present request; cuts off who is not done in time.
+
+        One that has just come has a second or two to send its request.
+        """
+        self.draining = self.ending = True
         for connection in tuple(self._open):
             connection.close_when_idle()
         if self._open:

@@ -8,6 +8,7 @@ the descriptors held in reserve are free for what serves them, and accepting res
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -111,6 +112,15 @@ class Listener:
             self._retry = None
         self._drop_reserve()
 
+    async def finish(self, timeout_s: float) -> None:
+        """Accepts what has connected by now, and no more; returns when handshakes are done, but in `timeout_s`."""
+        while self._accepting and not self._accept():
+            pass
+        self.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._tasks.join()
+
     async def close(self) -> None:
         """Stops and ends handshakes that are under way."""
         self.stop()
@@ -126,21 +136,23 @@ class Listener:
             self._accepting = True
             self._loop.add_reader(self._sock.fileno(), self._accept)
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Says whether nobody else waits."""
         for _ in range(_ACCEPTS_PER_TURN):
             try:
                 sock, _address = self._sock.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError) as error:
+                return isinstance(error, BlockingIOError)
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     raise
                 self._pause(error)
-                return
+                return False
             sock.setblocking(False)
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._tasks.start(self._connect(sock), name="accept")
+        return False
 
     async def _connect(self, sock: socket.socket) -> None:
         options: dict[str, Any] = {}

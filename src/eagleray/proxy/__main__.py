@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from typing import Any
 
 from eagleray.base.access_log import AccessLog
@@ -51,6 +52,7 @@ class Proxy:
             access_log=access_log,
         )
         self.router.on_update = self.server.update
+        self._http_listener = http_listener
         self._access_log = access_log
         self.listener = Listener(http_listener, self.server.connection, tls=tls_context(options))
         self.connections.on_discard = self.listener.on_descriptor_freed
@@ -91,8 +93,11 @@ class Proxy:
         return Health(ongoing=self.server.ongoing)
 
     async def _drain(self, payload: bytes, incoming: Incoming) -> Empty:
-        self.listener.stop()
-        await self.connections.drain(decode(payload, Drain).timeout_s)
+        timeout_s = decode(payload, Drain).timeout_s
+        until = time.monotonic() + timeout_s
+        await self.listener.finish(timeout_s)
+        self._http_listener.close()  # where node has let go of it too, clients that come now are refused
+        await self.connections.drain(max(until - time.monotonic(), 0.0))
         self._stopped.set()
         return Empty()
 

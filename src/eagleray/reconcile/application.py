@@ -38,14 +38,19 @@ def _reconcile_application(world: World, name: str) -> Plan:
 
 
 def _reconcile_system(world: World) -> Plan:
-    """Shuts down in order: applications first, then proxies, then everything."""
-    if world.is_draining and not world.is_closing:
-        return Plan() if world.instances or world.has_ended else Plan([c.EndInstance()], [e.Ended()])
-    if not world.is_closing or world.has_ended or world.applications:
+    """Ends in order: nobody connects any more, what is under way is answered, then everything is gone.
+
+    Deployments know by themselves when it is their turn. A shutdown, unlike a drain, deletes them too.
+    """
+    if world.has_ended or not (world.is_draining or world.is_closing):
         return Plan()
+    if not world.is_shut:
+        return Plan([c.CloseListeners()], [e.ListenersClosing()])
+    if world.is_draining and not world.is_closing:
+        return Plan() if world.instances else Plan([c.EndInstance()], [e.Ended()])
     proxies = [(key, world.deployments.get(key)) for key in PROXY_KEYS]
     if serving := [key for key, one in proxies if one is not None and one.target is not None]:
         return Plan(events=[e.ProxyWanted(None, key) for key in serving])
-    if world.deployments or world.instances:
+    if world.applications or world.deployments or world.instances:
         return Plan()
     return Plan([c.EndInstance()], [e.Ended()])

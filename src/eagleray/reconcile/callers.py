@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 def has_callers(world: World, key: str) -> bool:
     """Whether replicas hold handles of this deployment, or will, unless it calls theirs in turn."""
+    if is_wanted_by_others(world, key) or _may_be_wanted(world, key):
+        return True
     callees = _reach(world, key)
-    return is_wanted_by_others(world, key) or any(
+    return any(
         key in _called_by(instance, deployment)
         for other, deployment in world.deployments.items()
         if other not in callees
@@ -28,6 +30,15 @@ def is_wanted_by_others(world: World, key: str) -> bool:
     """Whether replicas that are yet to be started will call it: those of a version that an update came back to."""
     return not world.is_draining and any(
         key in _children_of(deployment) for other, deployment in world.deployments.items() if other != key
+    )
+
+
+def _may_be_wanted(world: World, key: str) -> bool:
+    """Whether replicas that an update under way may yet start again, those of the version before, will call it."""
+    return not world.is_draining and any(
+        deployment.fallback is not None and key in deployment.fallback.children
+        for other, deployment in world.deployments.items()
+        if other != key
     )
 
 
@@ -50,7 +61,11 @@ def _reach(world: World, key: str) -> set[str]:
     """The deployment and all that it calls, directly or not."""
     seen, todo = {key}, [key]
     while todo:
-        called = {child for instance in world.instances_of(todo.pop()) for child in instance.row.children}
+        other = todo.pop()
+        called = {child for instance in world.instances_of(other) for child in instance.row.children}
+        deployment = world.deployments.get(other)
+        if deployment is not None and deployment.target is None and deployment.kept is not None:
+            called.update(deployment.kept.children)  # what its next replica would call
         todo += called - seen
         seen |= called
     return seen

@@ -58,6 +58,10 @@ class BuildApplication(Command, frozen=True):
     request: BuildRequest
 
 
+class CloseListeners(Command, frozen=True):
+    """The proxies are about to go, and no others come: whoever connects from now on is to be refused at once."""
+
+
 class EndInstance(Command, frozen=True):
     """Everything is gone: end the whole instance."""
 

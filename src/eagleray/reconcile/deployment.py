@@ -13,9 +13,10 @@ from eagleray.reconcile.callers import has_callers, is_wanted_by_others
 from eagleray.reconcile.commands import Plan
 from eagleray.reconcile.instance import COUNTED, GOING, LISTED, Instance, InstanceRow, InstanceState, Trigger
 from eagleray.reconcile.leaving import may_leave
-from eagleray.reconcile.lifecycle import retry_at
+from eagleray.reconcile.lifecycle import calm_at, retry_at
 from eagleray.reconcile.placement import Allocation, Shortage, place
 from eagleray.reconcile.recycling import ages_out_at
+from eagleray.reconcile.rollout import PROBATION_S
 from eagleray.reconcile.target import Target
 from eagleray.reconcile.world import Deployment, World
 
@@ -38,18 +39,13 @@ def reconcile_deployment(world: World, key: str, now: float) -> Plan:
     deployment = world.deployments.get(key)
     instances = world.instances_of(key)
     for instance in instances:
-        _order(plan, instance, deployment, now)
+        _order(plan, world, instance, deployment, now)
     if any(isinstance(event, e.Happened) for event in plan.events):
         return plan  # who is there changes first
     if deployment is None:
         _retire(plan, instances)
     elif deployment.target is None:
-        if is_wanted_by_others(world, key):
-            _hold(plan, world, deployment, instances, now)
-        elif not instances:
-            plan.events.append(e.DeploymentGone(key))
-        elif not has_callers(world, key) or _is_in_the_way(world, key):
-            _retire(plan, instances)
+        _let_go(plan, world, deployment, instances, now)
     elif world.is_draining:
         if may_leave(world, key) and not has_callers(world, key):
             _retire(plan, instances)
@@ -61,7 +57,7 @@ def reconcile_deployment(world: World, key: str, now: float) -> Plan:
 # ---- single instances ---------------------------------------------------------------------------------------------
 
 
-def _order(plan: Plan, instance: Instance, deployment: Deployment | None, now: float) -> None:
+def _order(plan: Plan, world: World, instance: Instance, deployment: Deployment | None, now: float) -> None:
     """Gives the order of the instance's state, once; watches its deadline and its health."""
     ref, state = instance.row.ref, instance.state
     if instance.due_at is not None:
@@ -76,7 +72,7 @@ def _order(plan: Plan, instance: Instance, deployment: Deployment | None, now: f
             return
         plan.wake(at)
     if instance.ordered is not state:
-        _order_state(plan, instance, deployment)
+        _order_state(plan, world, instance, deployment)
     if state in LISTED and instance.check_at is not None and not instance.checking:
         target = deployment.target_of(instance.row.version) if deployment is not None else None
         if target is not None and now >= instance.check_at:
@@ -99,7 +95,7 @@ def _order_successor(plan: Plan, instance: Instance, target: Target | None, now:
         plan.wake(ends_at)
 
 
-def _order_state(plan: Plan, instance: Instance, deployment: Deployment | None) -> None:
+def _order_state(plan: Plan, world: World, instance: Instance, deployment: Deployment | None) -> None:
     ref, state = instance.row.ref, instance.state
     command: c.Command | None = None
     within: float | None = None
@@ -111,6 +107,9 @@ def _order_state(plan: Plan, instance: Instance, deployment: Deployment | None) 
         target = deployment.target_of(instance.row.version) if deployment is not None else None
         # An option that no replica is told: the newest value counts, also for replicas that started before.
         timeout = (target or instance.row).graceful_shutdown_timeout_s
+        if instance.row.kind == "proxy":  # what replicas may still finish passes through it
+            kept = [one.kept for one in world.deployments.values()]
+            timeout = max([timeout, *(one.graceful_shutdown_timeout_s for one in kept if one is not None)])
         command, within = c.DrainInstance(ref, timeout), timeout + (DRAIN_GRACE_S if timeout else 0.0)
     elif state is _S.STOPPING:
         within = STOP_GRACE_S
@@ -126,6 +125,34 @@ def _retire(plan: Plan, instances: list[Instance], reason: str = "") -> None:
     plan.events += [e.Happened(one.row.ref, one.way_out, reason) for one in instances if one.state in COUNTED]
 
 
+def _let_go(plan: Plan, world: World, deployment: Deployment, instances: list[Instance], now: float) -> None:
+    """Dropped: it is kept up for as long as others call it, and goes before that only if it is in the way."""
+    key, stable = deployment.row.key, deployment.row.stable
+    if is_wanted_by_others(world, key):
+        _hold(plan, world, deployment, instances, now)
+    elif not has_callers(world, key):
+        if instances:
+            _retire(plan, instances)
+        else:
+            plan.events.append(e.DeploymentGone(key))
+    elif _is_in_the_way(world, key):
+        _retire(plan, instances)
+    elif stable is None:
+        if not instances:  # it has never been up, and nobody will bring it up any more
+            plan.events.append(e.DeploymentGone(key))
+    elif not world.is_draining and _leaves_room(world, stable):
+        _hold(plan, world, deployment, instances, now)
+
+
+def _leaves_room(world: World, target: Target) -> bool:
+    """Whether one more replica of `target` takes nothing that a deployment still lacks."""
+    found = place(world.supply, world.allocations(), target.demand)
+    if isinstance(found, Shortage):
+        return False
+    held = [*world.allocations(), found]
+    return found.is_empty or not any(_shortage(world, one, held) for one in world.deployments.values())
+
+
 def _is_in_the_way(world: World, key: str) -> bool:
     """Whether it holds what another deployment waits for: then its callers cannot be waited for, who may wait too."""
     return any(not one.row.allocation.is_empty for one in world.instances_of(key)) and any(
@@ -139,7 +166,12 @@ def _is_in_the_way(world: World, key: str) -> bool:
 def _converge(
     plan: Plan, world: World, deployment: Deployment, target: Target, instances: list[Instance], now: float
 ) -> None:
-    goal = deployment.goal
+    goal, row = deployment.goal, deployment.row
+    if row.former is not None:
+        if now < row.proven_at <= now + PROBATION_S:
+            plan.wake(row.proven_at)
+        else:  # also when the machine has been started anew, and its clock with it
+            plan.events.append(e.Proven(target.key))
     if goal is not None and goal is not target:
         _steer(plan, world, deployment, goal, instances, now)
     elif deployment.row.rollout.halted:
@@ -147,7 +179,10 @@ def _converge(
     elif _steer(plan, world, deployment, target, instances, now):
         rollout = deployment.row.rollout
         if not rollout.reached or rollout.problem or deployment.row.stable != target:
-            plan.events.append(e.Reached(target.key))
+            if now < (at := calm_at(deployment, target, instances)):
+                plan.wake(at)
+            else:
+                plan.events.append(e.Reached(target.key))
 
 
 def _steer(
@@ -157,8 +192,13 @@ def _steer(
     counted = [one for one in instances if one.state in COUNTED]
     current = [one for one in counted if _is_fit(one, goal)]
     old = [one for one in counted if not _is_fit(one, goal)]
-    _retire(plan, [one for one in old if one.state is _S.STARTING], "superseded")
-    old = [one for one in old if one.is_listed]
+    fallback = deployment.fallback
+    kept = [] if fallback is None else _restored(plan, world, deployment, fallback, goal, current, old, now)
+    if any(isinstance(event, e.Planned) for event in plan.events):
+        return False
+    superseded = [one for one in old if one.state is _S.STARTING and one not in kept]
+    _retire(plan, superseded, "superseded")
+    old = [one for one in old if one.is_listed or one in kept]
     surplus = len(current) - goal.num_replicas
     if surplus > 0:
         _retire(plan, _least_needed(current)[:surplus])
@@ -170,6 +210,28 @@ def _steer(
         and not old
         and all(one.state is _S.RUNNING and one.row.config == goal.config for one in current)
     )
+
+
+def _restored(
+    plan: Plan,
+    world: World,
+    deployment: Deployment,
+    fallback: Target,
+    goal: Target,
+    current: list[Instance],
+    old: list[Instance],
+    now: float,
+) -> list[Instance]:
+    """Keeps up the strength of the last good version, whatever took it, until that of the new one is there.
+
+    Gives the replicas that start for it. They take no room that the new version needs.
+    """
+    short = min(fallback.num_replicas, goal.num_replicas)
+    short -= sum(one.is_listed for one in current) + sum(one.is_listed for one in old)
+    starting = [one for one in old if one.state is _S.STARTING and one.row.version == fallback.version]
+    if short > len(starting):
+        _start(plan, world, deployment, fallback, short - len(starting), old, [], now, beside=goal)
+    return starting[: max(short, 0)]
 
 
 def _is_fit(instance: Instance, goal: Target) -> bool:
@@ -231,8 +293,10 @@ def _start(
     current: list[Instance],
     old: list[Instance],
     now: float,
+    beside: Target | None = None,
 ) -> None:
-    at = retry_at(deployment, target.num_replicas)
+    """Plans replicas as far as there is room for them, and for one of `beside` on top."""
+    at = retry_at(deployment, target)
     if now < at:
         plan.wake(at)
         return
@@ -245,6 +309,8 @@ def _start(
             _make_room(plan, world, target, old)
             return
         held.append(found)
+        if beside is not None and isinstance(place(world.supply, held, beside.demand), Shortage):
+            return
         plan.events.append(e.Planned(_new_row(world, target, found, next(ranks), offset)))
 
 
@@ -295,6 +361,10 @@ def _least_needed(instances: list[Instance]) -> list[Instance]:
 
 def shortage_of(world: World, deployment: Deployment) -> str:
     """What a replica that should be there lacks, or nothing."""
+    return _shortage(world, deployment, world.allocations())
+
+
+def _shortage(world: World, deployment: Deployment, held: list[Allocation]) -> str:
     target = deployment.target
     if target is None or deployment.row.rollout.halted:
         return ""
@@ -305,5 +375,5 @@ def shortage_of(world: World, deployment: Deployment) -> str:
     ]
     if len(counted) >= target.num_replicas:
         return ""
-    found = place(world.supply, world.allocations(), target.demand)
+    found = place(world.supply, held, target.demand)
     return found.text if isinstance(found, Shortage) else ""

@@ -125,6 +125,10 @@ class DrainBegun(Event, frozen=True):
     """Everything drains and ends, callers first; what was deployed comes back with the next life of the instance."""
 
 
+class ListenersClosing(Event, frozen=True):
+    """The order to close the listeners has been given."""
+
+
 class ProxyWanted(Event, frozen=True):
     """The target of the system deployment `key`; None: its proxies go."""
 
@@ -216,6 +220,12 @@ class CheckBegun(Event, frozen=True):
 
 class Reached(Event, frozen=True):
     """The deployment has converged on its target."""
+
+    key: str
+
+
+class Proven(Event, frozen=True):
+    """The target was reached for long enough: the version before it is forgotten."""
 
     key: str
 

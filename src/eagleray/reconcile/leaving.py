@@ -25,6 +25,11 @@ def drain_begun(world: World, event: e.DrainBegun, now: float) -> set[str]:
     return {*world.deployments, *world.applications, "#"}
 
 
+def listeners_closing(world: World, event: e.ListenersClosing, now: float) -> set[str]:
+    world.is_shut = True
+    return {"#"}
+
+
 def may_leave(world: World, key: str) -> bool:
     """Whether it is the turn of this deployment, as far as proxies are concerned."""
     return key in PROXY_KEYS or not any(world.instances_of(proxy) for proxy in PROXY_KEYS)

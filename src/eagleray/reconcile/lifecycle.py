@@ -15,12 +15,15 @@ from eagleray.reconcile import recycling
 from eagleray.reconcile.instance import LISTED, Instance, InstanceState, Trigger
 from eagleray.reconcile.rollout import (
     STABLE_S,
+    Problem,
     Rollout,
     after_death,
     after_start_failure,
     after_up,
     crash_delay_s,
+    taken_back,
 )
+from eagleray.reconcile.scaling import with_count
 from eagleray.reconcile.target import Target
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ HEALTH_MISSES = 3
 
 FORGET_S = 60.0
 """Quick deaths further apart than this are no crash loop."""
+
+_NO_DEATHS = (0, -math.inf)
 
 _CRASHES = frozenset((Trigger.FAILED, Trigger.REJECTED, Trigger.LOST, Trigger.EXITED))
 
@@ -183,13 +188,11 @@ def _crashed(
     if before in LISTED:
         _died(world, instance, deployment, reason, now)
     elif before is InstanceState.STARTING:
-        rollout = deployment.row.rollout
-        _count_death(deployment, now)
+        _count_death(deployment, instance.row.version, now)
         if target is not None:
-            after = after_start_failure(rollout, target, reason)
+            after = after_start_failure(deployment.row.rollout, target, reason)
             _put_rollout(world, deployment, after)
-            if after.halted:
-                deployment.deaths = 0  # of this version; the one that serves on is not to wait for its sake
+            _take_back(world, deployment, target, now)
 
 
 def _refused(world: World, instance: Instance, deployment: Deployment, reason: str) -> None:
@@ -207,23 +210,52 @@ def _refused(world: World, instance: Instance, deployment: Deployment, reason: s
 
 def _died(world: World, instance: Instance, deployment: Deployment, reason: str, now: float) -> None:
     target = _target_of(instance, deployment)
+    version = instance.row.version
     if instance.up_since is not None and now - instance.up_since < STABLE_S:
-        _count_death(deployment, now)
+        _count_death(deployment, version, now)
     else:
-        deployment.deaths = 1
-        deployment.last_death_at = now
+        deployment.deaths[version] = 1, now
     if target is not None:
         _put_rollout(world, deployment, after_death(deployment.row.rollout, target, reason))
+        _take_back(world, deployment, target, now)
 
 
-def _count_death(deployment: Deployment, now: float) -> None:
-    deployment.deaths = deployment.deaths + 1 if now - deployment.last_death_at < FORGET_S else 1
-    deployment.last_death_at = now
+def _count_death(deployment: Deployment, version: str, now: float) -> None:
+    count, last_at = deployment.deaths.get(version, _NO_DEATHS)
+    deployment.deaths[version] = count + 1 if now - last_at < FORGET_S else 1, now
 
 
-def retry_at(deployment: Deployment, num_replicas: int) -> float:
-    """When the next replacement may start."""
-    return deployment.last_death_at + crash_delay_s(deployment.deaths, num_replicas)
+def _take_back(world: World, deployment: Deployment, target: Target, now: float) -> None:
+    """A crash loop soon after an update was reached: the version before is the goal again, if that was asked for.
+
+    What it calls must still be there: a deployment that the update has dropped is not brought back.
+    """
+    row, former = deployment.row, deployment.row.former
+    count, _ = deployment.deaths.get(target.version, _NO_DEATHS)
+    if former is None or now > row.proven_at or count < target.failure_budget:
+        return
+    if any(child not in world.deployments for child in former.children):
+        return
+    if former.rules is not None:
+        former = with_count(former, former.rules.clip(target.num_replicas))
+    rollout = taken_back(row.rollout, count)
+    deployment.deaths.clear()
+    world.put_deployment(msgspec.structs.replace(row, rollout=rollout, stable=former, former=None))
+
+
+def retry_at(deployment: Deployment, target: Target) -> float:
+    """When the next replica of `target` may start. What another version has suffered delays it not."""
+    count, last_at = deployment.deaths.get(target.version, _NO_DEATHS)
+    return last_at + crash_delay_s(count, target.num_replicas)
+
+
+def calm_at(deployment: Deployment, target: Target, instances: list[Instance]) -> float:
+    """When a crash loop is over, unless another replica dies before: that they are up again says nothing yet."""
+    count, _ = deployment.deaths.get(target.version, _NO_DEATHS)
+    is_sick = deployment.row.rollout.problem is Problem.HEALTH and not target.endless
+    if not is_sick or count <= max(target.num_replicas, 1):
+        return -math.inf
+    return max((one.up_since or 0.0 for one in instances if one.is_listed), default=-math.inf) + STABLE_S
 
 
 def _target_of(instance: Instance, deployment: Deployment | None) -> Target | None:
@@ -239,7 +271,7 @@ def _limits(instance: Instance, deployment: Deployment | None) -> Target | None:
 def _put_rollout(world: World, deployment: Deployment, rollout: Rollout) -> None:
     if rollout != deployment.row.rollout:
         if rollout.halted and not deployment.row.rollout.halted:
-            deployment.deaths = 0  # they were the failing version's, and must not delay the good one
+            deployment.deaths.clear()  # they were the failing version's, and must not delay the good one
         world.put_deployment(msgspec.structs.replace(deployment.row, rollout=rollout))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def autoscaled(world: World, event: e.Autoscaled, now: float) -> set[str]:
     deployment = world.deployments.get(event.key)
-    target = deployment.target if deployment is not None else None
+    target = deployment.kept if deployment is not None else None
     if deployment is None or target is None or deployment.row.scaling is None:
         return set()
     row, before = deployment.row, target.num_replicas
@@ -25,6 +25,9 @@ def autoscaled(world: World, event: e.Autoscaled, now: float) -> set[str]:
     if before == count:
         return set()
     scaling = decided(deployment.row.scaling, count, before, event.reason, event.at)
+    if deployment.target is None:  # an update has dropped it, and replicas of the version before call it
+        world.put_deployment(msgspec.structs.replace(row, scaling=scaling, stable=with_count(target, count)))
+        return {event.key}
     rollout = after_scaling(row.rollout, before, count)
     stable = row.stable
     if rollout.halted and stable is not None:

@@ -18,6 +18,9 @@ time; then so that a crash loop starts at most 6 processes in its first minute."
 STABLE_S = 10.0
 """A replica that was up this long before it died does not belong to a crash loop."""
 
+PROBATION_S = 60.0
+"""For so long after an update was reached a crash loop of its replicas takes it back, where that was asked for."""
+
 
 class Goal(StrEnum):
     """What the deployment is doing until it reaches its target."""
@@ -141,6 +144,11 @@ def after_reached(rollout: Rollout) -> Rollout:
         or (rollout.problem is Problem.HEALTH)
         or (rollout.reached and bool(rollout.problem)),
     )
+
+
+def taken_back(rollout: Rollout, deaths: int) -> Rollout:
+    """The update was reached, and given up after all: its replicas came up, and died `deaths` times in a row."""
+    return msgspec.structs.replace(rollout, halted=True, reached=False, is_rolling=True, failures=deaths)
 
 
 def crash_delay_s(deaths: int, num_replicas: int) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from eagleray.reconcile import applications, leaving, lifecycle, recount
+from eagleray.reconcile import applications, leaving, lifecycle, reaching, recount
 from eagleray.reconcile import events as e
 from eagleray.reconcile.applications import (
     APPLICATIONS,
@@ -25,7 +25,8 @@ from eagleray.reconcile.applications import (
 )
 from eagleray.reconcile.instance import GOING, Instance, InstanceRow, InstanceState
 from eagleray.reconcile.placement import Allocation, Supply
-from eagleray.reconcile.rollout import Rollout, after_reached, begin
+from eagleray.reconcile.reaching import drop
+from eagleray.reconcile.rollout import Rollout, begin
 from eagleray.reconcile.scaling import Scaling, counted
 from eagleray.reconcile.target import Target
 
@@ -46,7 +47,8 @@ class DeploymentRow(msgspec.Struct, frozen=True, omit_defaults=True):
     """`stable` is the last target that was reached; it may be needed again when an update is given up.
 
     `generation` of the application that `rollout` belongs to: an application's row becomes durable before those of its
-    deployments.
+    deployments. `former` is the version before `stable`, kept until `proven_at` (monotonic seconds of this boot) where
+    an update whose replicas do not last is to be taken back.
     """
 
     key: str
@@ -54,18 +56,22 @@ class DeploymentRow(msgspec.Struct, frozen=True, omit_defaults=True):
     rollout: Rollout = Rollout()
     stable: Target | None = None
     scaling: Scaling | None = None
+    former: Target | None = None
+    proven_at: float = 0.0
 
 
 class Deployment:
-    """A row, the target that follows from its application's spec (None: it goes), and the crash count of this life."""
+    """A row, the target that follows from its application's spec (None: it goes), and the crash count of this life.
 
-    __slots__ = ("deaths", "last_death_at", "row", "target")
+    `deaths` has, by version, how many starts failed and replicas died quickly in a row, and when the last one did.
+    """
+
+    __slots__ = ("deaths", "row", "target")
 
     def __init__(self, row: DeploymentRow, target: Target | None) -> None:
         self.row = row
         self.target = target
-        self.deaths = 0
-        self.last_death_at = float("-inf")
+        self.deaths: dict[str, tuple[int, float]] = {}
 
     @property
     def goal(self) -> Target | None:
@@ -74,6 +80,19 @@ class Deployment:
         if target is not None and stable is not None and self.row.rollout.halted and target.auto_rollback:
             return stable
         return target
+
+    @property
+    def fallback(self) -> Target | None:
+        """The last good version while an update to another one is under way: what it lacks is started too."""
+        target, stable, rollout = self.target, self.row.stable, self.row.rollout
+        if target is None or stable is None or stable.version == target.version or target.endless:
+            return None
+        return None if rollout.halted or rollout.reached else stable
+
+    @property
+    def kept(self) -> Target | None:
+        """The target; of one that an update has dropped, what serves those who still call it."""
+        return self.row.stable if self.target is None else self.target
 
     def target_of(self, version: str) -> Target | None:
         """The target that replicas of `version` are made by; None for a version that nobody wants any more."""
@@ -103,6 +122,8 @@ class World:
         self.has_ended = False
         self.is_leaving = False
         self.is_draining = False
+        self.is_shut = False
+        """Node has been told to close the HTTP listeners."""
         self.populated = False
         self.declared: dict[str, Any] = {}
         """What the last config file says of the instance as a whole, such as `target_capacity`."""
@@ -134,7 +155,7 @@ class World:
         """Digests that some replica may yet be started from."""
         used: set[str] = set()
         for deployment in self.deployments.values():
-            for target in (deployment.target, deployment.row.stable):
+            for target in (deployment.target, deployment.row.stable, deployment.row.former):
                 if target is not None:
                     used |= target.blobs
         for row in self.applications.values():
@@ -158,7 +179,7 @@ class World:
             elif table == INSTANCES:
                 self._add(Instance(msgspec.json.decode(value, type=InstanceRow)))
             elif (table, key) == (META, _CLOSING_ROW):
-                self.is_closing = msgspec.json.decode(value) == self._life
+                self.is_closing = self.is_leaving = msgspec.json.decode(value) == self._life
             elif (table, key) == (META, DECLARED_ROW):
                 self.declared = msgspec.json.decode(msgspec.json.decode(value, type=str))
         targets: dict[str, Target] = {}
@@ -181,7 +202,10 @@ class World:
         row, target = deployment.row, deployment.target
         if target is not None and app is not None and row.generation != app.spec_generation:
             rollout = begin(row.rollout, row.stable, target, stable=row.stable)
-            self.put_deployment(msgspec.structs.replace(row, rollout=rollout, generation=app.spec_generation))
+            former = row.former if row.stable is not None and row.stable.version == target.version else None
+            self.put_deployment(
+                msgspec.structs.replace(row, rollout=rollout, generation=app.spec_generation, former=former)
+            )
 
     def take_changes(self) -> dict[tuple[str, str], bytes | None]:
         """(table, key) -> new value (None: deleted) since the last call."""
@@ -238,12 +262,16 @@ class World:
                 self.deployments[key] = Deployment(DeploymentRow(key), None)
         for key in keys:
             deployment, new = self.deployments[key], targets.get(key)
-            if new is not None:
-                row = deployment.row
+            row, old = deployment.row, deployment.target
+            is_same = old is not None and new is not None and old.version == new.version
+            row = row if is_same else msgspec.structs.replace(row, former=None)
+            if new is None:
+                drop(self, deployment, row)
+            else:
                 new, scaling = counted(new, deployment.target or row.stable, row.scaling)
                 rollout = begin(row.rollout, deployment.target, new, stable=row.stable)
                 if rollout is not row.rollout:
-                    deployment.deaths = 0
+                    deployment.deaths.clear()
                 self.put_deployment(
                     msgspec.structs.replace(row, rollout=rollout, generation=generation, scaling=scaling)
                 )
@@ -258,14 +286,6 @@ class World:
         self.put_instance(instance)
         return {event.row.owner}
 
-    def _on_reached(self, event: e.Reached, now: float) -> set[str]:
-        deployment = self.deployments[event.key]
-        row = deployment.row
-        self.put_deployment(
-            msgspec.structs.replace(row, rollout=after_reached(row.rollout), stable=deployment.target)
-        )
-        return {event.key}
-
     def _on_deployment_gone(self, event: e.DeploymentGone, now: float) -> set[str]:
         del self.deployments[event.key]
         self.dead.pop(event.key, None)
@@ -274,7 +294,7 @@ class World:
         return {app or SYSTEM_KEY, *self.deployments_of(app)}
 
     def _on_shutdown(self, event: e.ShutdownRequested, now: float) -> set[str]:
-        self.is_closing = True
+        self.is_closing = self.is_leaving = True
         self._note(META, _CLOSING_ROW, self._life)
         return applications.delete(self, e.DeleteRequested(tuple(self.applications)), now) | {SYSTEM_KEY}
 
@@ -312,10 +332,12 @@ _HANDLERS: dict[type[e.Event], Callable[[World, Any, float], set[str]]] = {
     e.ShutdownRequested: World._on_shutdown,
     e.LeavingBegun: leaving.begun,
     e.DrainBegun: leaving.drain_begun,
+    e.ListenersClosing: leaving.listeners_closing,
     e.ProxyWanted: World._on_proxy_wanted,
     e.SupplyKnown: World._on_supply,
     e.Planned: World._on_planned,
-    e.Reached: World._on_reached,
+    e.Reached: reaching.reached,
+    e.Proven: reaching.proven,
     e.DeploymentGone: World._on_deployment_gone,
     e.Ended: World._on_ended,
     e.Happened: lifecycle.happened,

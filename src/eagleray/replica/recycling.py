@@ -10,7 +10,8 @@ import logging
 
 from eagleray.replica.slots import CountedSlots, Slots
 from eagleray.serve.runtime import Runtime
-from eagleray.wire.control import Empty, Expire, ReplicaLaunch
+from eagleray.wire.control import Empty, ReplicaLaunch
+from eagleray.wire.recycling import Expire
 
 logger = logging.getLogger("ray.serve")
 

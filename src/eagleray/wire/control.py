@@ -1,7 +1,6 @@
 """Messages of the control plane: what node, controller, proxy, replica and driver say to each other.
 
-They are bodies of `CallKind.CONTROL` calls (or of node's frames), encoded as msgpack maps: these are rare, and a
-readable form is worth more than the bytes.
+They are bodies of `CallKind.CONTROL` calls (or of node's frames), as msgpack maps: rare, so rather readable than small.
 """
 
 from __future__ import annotations
@@ -59,6 +58,10 @@ class StopNode(Message, tag="stop_node"):
     """Ordered end of the instance: node kills what is left, unlinks its sockets and exits 0."""
 
 
+class CloseListeners(Message, tag="close_listeners"):
+    """Close the TCP listeners: no new connections from now on, and no other proxy."""
+
+
 class Started(Message, tag="started"):
     ref: str
     pid: int
@@ -99,16 +102,15 @@ class Leaving(Message, tag="leaving"):
     """Node was asked to end in order: readiness flips, then all drain; the controller says `StopNode` at the end."""
 
 
-NodeCommand = StartChild | StopChild | ListChildren | StopNode
+NodeCommand = StartChild | StopChild | ListChildren | CloseListeners | StopNode
 NodeEvent = Started | StartFailed | Exited | Suspended | Children | Leaving
 
 
 class NodeConfig(Message):
     """What the driver gives node on its standard input (msgpack), and node gives the controller as payload.
 
-    `owner_fd` is the number of an inherited socket whose EOF means that the driver has gone (-1: detached),
-    `control_fd` that of the inherited listener of `controller.sock` (-1: node binds it). `engine.spawn.spawn_node`
-    fills in both, and the directories that are empty.
+    `owner_fd` is that of an inherited socket whose EOF means that the driver has gone (-1: detached), `control_fd` of
+    the inherited listener of `controller.sock` (-1: node binds it). `spawn_node` fills in both and empty directories.
     """
 
     runtime_dir: str = ""
@@ -361,13 +363,6 @@ class StatusReply(Message):
     """Reply to `status`: the shape of `ServeStatus` (surface 5.5) as JSON."""
 
     status: bytes
-
-
-class Expire(Message):
-    """Body of `expire`: this replica is to be replaced, and serves until then. Replies `Empty`."""
-
-    replica_id: str
-    reason: str
 
 
 class Watch(Message):

@@ -129,6 +129,22 @@ async def keeps_the_port_between_proxies(engine: Engine, rig: Rig) -> None:
         pass  # it waits in the backlog for the next proxy
 
 
+async def closes_its_listeners_for_good(engine: Engine, rig: Rig) -> None:
+    started = await engine.start(rig.request("one", http=("127.0.0.1", 0)))
+    assert started.http_address is not None
+    await engine.close_listeners()
+    await engine.close_listeners()
+    with socket.create_connection(started.http_address, timeout=5):
+        pass  # the child has it still
+    await engine.stop("one", signal.SIGKILL)
+    await next_exit(engine)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(started.http_address, timeout=5)
+    with pytest.raises(EngineError) as refused:
+        await engine.start(rig.request("two", http=("127.0.0.1", 0)))
+    assert refused.value.code == "closed"
+
+
 async def kills_subprocesses_with_their_child(engine: Engine, rig: Rig) -> None:
     await engine.start(rig.request("a"))
     grandchild = rig.ask("a", "subprocess")
@@ -157,6 +173,7 @@ ALL = (
     refuses_what_cannot_start,
     says_whose_port_it_is,
     keeps_the_port_between_proxies,
+    closes_its_listeners_for_good,
     kills_subprocesses_with_their_child,
     starts_many_at_once,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -59,6 +60,15 @@ def one(port: int, path: str) -> tuple[int, str, str | None]:
         client.connection.close()
 
 
+def refuses(port: int) -> bool:
+    """Whether a new connection is refused at once; one that is taken is given back unused."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def deployed(instance: Shell, home: Path) -> None:
     instance.write("models.py", MODELS)
     instance.start()
@@ -80,6 +90,8 @@ def test_ready_no_more_then_drained_then_back(tmp_path: Path) -> None:
         assert kept.get("/") == (200, "short", "close"), "still served, for the last time on this connection"
         assert one(instance.port, "/") == (200, "short", "close")
         kept.connection.close()
+        wait_until(lambda: refuses(instance.port), "nobody listens any more")
+        assert not long.done()
         (tmp_path / "go").touch()
         assert long.result(60)[:2] == (200, "long")
         assert not wait_gone(before, 60.0)
@@ -87,6 +99,21 @@ def test_ready_no_more_then_drained_then_back(tmp_path: Path) -> None:
         instance.start()
         wait_until(lambda: instance.status("default")["status"] == "RUNNING", "it is back")
         assert one(instance.port, "/")[1] == "short"
+
+
+def test_a_shutdown_refuses_connections_and_finishes_requests(tmp_path: Path) -> None:
+    with shell(tmp_path) as instance, ThreadPoolExecutor(2) as pool:
+        deployed(instance, tmp_path)
+        long = pool.submit(one, instance.port, "/long")
+        wait_until(lambda: list(tmp_path.glob("begun *")), "the long request is at work")
+        ended = pool.submit(instance, "shutdown", "-y")
+        wait_until(lambda: refuses(instance.port), "nobody listens any more")
+        assert not long.done()
+        assert not ended.done()
+        (tmp_path / "go").touch()
+        assert long.result(60)[:2] == (200, "long")
+        ended.result(60)
+        instance.start()
 
 
 def test_a_second_one_does_not_wait(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 
 import pytest
 from tests.integration.http.conftest import Run
@@ -339,5 +340,32 @@ def test_drain_finishes_what_is_under_way(run: Run) -> None:
             await draining
             await idle.close()
             await busy.close()
+
+    run(main())
+
+
+def test_drain_answers_those_who_have_just_connected(run: Run) -> None:
+    async def main() -> None:
+        async with stack(ok) as s:
+            with (
+                socket.create_connection(s.address) as sends,
+                socket.create_connection(s.address) as hesitates,
+                socket.create_connection(s.address) as silent,
+            ):
+                sends.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                await s.listener.finish(10.0)
+                assert len(s.connections) == 3
+                draining = asyncio.ensure_future(s.connections.drain(10.0))
+                await asyncio.sleep(0)
+                hesitates.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                for client in (sends, hesitates):
+                    client.setblocking(False)
+                    answer = await asyncio.get_running_loop().sock_recv(client, 65536)
+                    assert answer.startswith(b"HTTP/1.1 200 ")
+                await until(lambda: len(s.connections) == 1)
+                s.connections.sweep()
+                await draining
+                silent.setblocking(False)
+                assert await asyncio.get_running_loop().sock_recv(silent, 1) == b""
 
     run(main())

@@ -164,7 +164,7 @@ def test_full_disk_does_not_hold_up_the_end_of_the_instance(tmp_path: Any) -> No
         stepped.controller.post(e.DrainBegun())
         await stepped.controller.step()
         await stepped.controller.step()
-        assert stepped.performed == [c.DrainInstance(start.ref, 20.0)]
+        assert stepped.performed == [c.CloseListeners(), c.DrainInstance(start.ref, 20.0)]
         for trigger in (Trigger.DRAINED, Trigger.EXITED):
             stepped.controller.post(e.Happened(start.ref, trigger))
         await stepped.controller.step()

@@ -7,6 +7,8 @@ import json
 import pytest
 from tests.decided import REJECTED, UP, Decided, application
 
+from eagleray.controller.listing import routing_table
+from eagleray.reconcile import commands as c
 from eagleray.reconcile import events as e
 from eagleray.reconcile.instance import (
     COUNTED,
@@ -118,13 +120,15 @@ def test_failed_build_keeps_what_runs() -> None:
     assert decided.listed() == before
 
 
-def test_shutdown_stops_applications_then_proxies_then_ends() -> None:
+def test_shutdown_stops_applications_and_proxies_then_ends() -> None:
     decided = Decided()
     decided.want_proxy()
     decided.deploy(**CHAIN)
     decided.settle()
     decided.apply(e.ShutdownRequested())
-    assert decided.listed("#http"), "the proxy answers to the end"
+    assert isinstance(decided.pending[0], c.CloseListeners), "before the proxy is told to stop"
+    assert decided.states("#http") == {"LEAVING": 1}, "it finishes what it has, and no other one comes"
+    assert routing_table(decided.world, 1, "/run").leaving
     decided.settle()
     assert decided.has_ended
     assert not decided.rows()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from tests.decided import DIES, RAISES, REJECTED, TRACEBACK, UP, Decided
 
+from eagleray.controller.listing import routing_table
 from eagleray.reconcile import commands as c
 from eagleray.reconcile import events as e
 from eagleray.reconcile.instance import InstanceState, Trigger
@@ -527,3 +530,131 @@ def test_who_adopts_knows_what_the_dead_had_no_time_to_store() -> None:
     assert (row.pid, row.http_address, row.started_at) == (7, address, 123.0)
     decided.apply(e.Adopted({ref: 7}, {ref: address}, 456.0))
     assert decided.world.instances[ref].row.started_at == 123.0
+
+
+SLEEPING = {"autoscaling_config": {"min_replicas": 0, "max_replicas": 2}}
+
+
+def test_dropped_deployment_at_zero_can_be_woken_until_its_callers_have_gone() -> None:
+    decided = Decided()
+    decided.deploy(model={"children": ["helper"]}, helper=SLEEPING)
+    decided.settle()
+    assert not decided.listed(HELPER)
+    decided.holds_leaving = True
+    decided.deploy(**DROPPING)
+    decided.settle()
+    assert HELPER in decided.world.deployments, "the old caller may still have requests"
+    assert HELPER in routing_table(decided.world, 1, "/run").deployments
+    decided.restart()
+    decided.settle()
+    assert HELPER in routing_table(decided.world, 1, "/run").deployments
+    decided.apply(e.Autoscaled(HELPER, 1, "1 request(s) wait and no replica runs", 0.0))
+    decided.settle()
+    (woken,) = decided.listed(HELPER)
+    decided.die(woken)
+    decided.settle()
+    assert decided.listed(HELPER)
+    decided.holds_leaving = False
+    decided.settle()
+    assert HELPER not in decided.world.deployments
+    assert decided.app().status == "RUNNING"
+    assert set(decided.alive) == set(decided.listed())
+
+
+def test_dropped_deployment_takes_nothing_that_another_one_lacks() -> None:
+    decided = Decided(Supply(num_cpus=2, memory=1 << 30, gpu_ids=("0",)))
+    gpu = {"ray_actor_options": {"num_gpus": 1}}
+    decided.deploy(model={"children": ["helper"]}, helper={**SLEEPING, **gpu})
+    decided.settle()
+    decided.holds_leaving = True
+    decided.deploy(model={"version": "v2"}, other=gpu)
+    for command in list(decided.pending):
+        if decided.world.instances[command.ref].row.owner == "default#model":  # type: ignore[attr-defined]
+            decided.pending.remove(command)
+            decided.perform(command)
+    decided.apply(e.Autoscaled(HELPER, 1, "1 request(s) wait and no replica runs", 0.0))
+    decided.settle()
+    assert decided.states(HELPER) == {}
+    assert decided.states("default#other") == {"RUNNING": 1}
+
+
+def power_cut(decided: Decided) -> None:
+    decided.alive.clear()
+    decided.restart()
+
+
+def test_power_cut_during_an_update_brings_the_old_version_back_beside_the_new() -> None:
+    decided = Decided()
+    options = {"num_replicas": 3}
+    decided.deploy(version="v1", model=options)
+    decided.settle()
+    good = decided.started[0].version
+    decided.deploy(version="v2", model=options)
+    power_cut(decided)
+    planned = Counter(one.row.version for one in decided.world.instances_of(KEY))
+    assert planned[good] == 3
+    assert sum(planned.values()) == 4, "and one batch of the new version"
+    before = len(decided.started)
+    decided.settle()
+    assert len(decided.started) > before
+    assert {one.row.version for one in decided.world.instances_of(KEY)}.isdisjoint({good})
+    assert decided.status().status == "HEALTHY"
+
+
+def test_power_cut_during_an_update_that_fails_leaves_the_old_version_at_strength() -> None:
+    for auto_rollback in (True, False):
+        decided = Decided()
+        options = {"num_replicas": 2, "auto_rollback": auto_rollback}
+        decided.deploy(version="v1", model={**options, "children": ["helper"]}, helper={})
+        decided.settle()
+        good = {row.version for row in decided.started}
+        decided.outcome = lambda row, good=good: UP if row.version in good else RAISES
+        decided.deploy(version="v2", model=options)
+        power_cut(decided)
+        decided.settle()
+        assert {one.row.version for one in decided.world.instances_of(KEY)} <= good
+        assert len(decided.listed()) == 2, "before the new version was given up"
+        assert decided.listed(HELPER), "which the old version calls"
+        decided.advance(600)
+        assert decided.status().status == "DEPLOY_FAILED"
+        assert len(decided.listed()) == 2
+        assert decided.listed(HELPER)
+        power_cut(decided)
+        decided.settle()
+        assert len(decided.listed()) == 2
+        assert {one.row.version for one in decided.world.instances_of(KEY)} <= good
+
+
+def test_power_cut_during_an_update_on_a_full_machine_comes_to_an_end() -> None:
+    for gpus in (("0",), ("0", "1"), ("0", "1", "2")):
+        decided = Decided(Supply(num_cpus=2, memory=1 << 30, gpu_ids=gpus))
+        options = {"num_replicas": len(gpus), "ray_actor_options": {"num_gpus": 1}}
+        decided.deploy(version="v1", model=options)
+        decided.settle()
+        good = decided.started[0].version
+        decided.deploy(version="v2", model=options)
+        power_cut(decided)
+        decided.settle()
+        assert decided.status().status == "HEALTHY"
+        assert {one.row.version for one in decided.world.instances_of(KEY)}.isdisjoint({good})
+        decided.outcome = lambda row: RAISES
+        good = decided.started[-1].version
+        decided.deploy(version="v3", model=options)
+        power_cut(decided)
+        decided.outcome = lambda row, good=good: UP if row.version == good else RAISES
+        decided.settle()
+        decided.advance(600)
+        assert {one.row.version for one in decided.world.instances_of(KEY)} == {good}
+        assert len(decided.listed()) == len(gpus)
+
+
+def test_old_replica_that_dies_during_an_update_is_replaced_by_one_of_its_version() -> None:
+    decided = Decided()
+    decided.deploy(version="v1", model={"num_replicas": 2})
+    decided.settle()
+    good = decided.started[0].version
+    decided.outcome = lambda row: UP if row.version == good else RAISES
+    decided.deploy(version="v2", model={"num_replicas": 2})
+    decided.die(decided.listed()[0])
+    decided.settle()
+    assert len(decided.listed()) == 2

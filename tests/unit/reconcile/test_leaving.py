@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.decided import Decided
 
 from eagleray.controller.listing import routing_table
+from eagleray.reconcile import commands as c
 from eagleray.reconcile import events as e
 from eagleray.reconcile.instance import Trigger
 
@@ -37,6 +38,33 @@ def test_everybody_is_told_and_served_before_anything_ends() -> None:
     assert after.deployments == before.deployments
     assert after.routes == before.routes
     assert not decided.leaving()
+
+
+def test_nobody_listens_when_the_proxies_drain() -> None:
+    for last in (e.DrainBegun(), e.ShutdownRequested()):
+        decided = deployed()
+        decided.apply(e.LeavingBegun())
+        assert not decided.pending
+        decided.apply(last)
+        assert decided.pending == [c.CloseListeners()]
+        assert "#http" in going(decided)
+        (proxy,) = decided.world.instances_of("#http")
+        decided.die(proxy.row.ref)
+        decided.advance(60)
+        assert not decided.listed("#http"), "no other one is wanted"
+        decided.settle()
+        assert decided.has_ended
+
+
+def test_proxies_drain_for_as_long_as_any_replica_may() -> None:
+    decided = Decided()
+    decided.want_proxy()
+    decided.deploy(model={"graceful_shutdown_timeout_s": 300})
+    decided.settle()
+    decided.apply(e.DrainBegun())
+    (ref,) = decided.leaving()
+    decided.apply(e.Happened(ref, Trigger.UNLISTED))
+    assert decided.pending == [c.CloseListeners(), c.DrainInstance(ref, 300)]
 
 
 def test_callers_go_first() -> None:

@@ -7,6 +7,7 @@ import json
 from tests.decided import RAISES, TRACEBACK, UP, Decided, application
 
 from eagleray.reconcile import events as e
+from eagleray.reconcile.instance import Trigger
 
 KEY = "default#model"
 
@@ -95,15 +96,18 @@ def test_sick_replicas_of_the_new_version_count() -> None:
     decided.deploy(version="v1", model=options)
     decided.settle()
     good = decided.started[0].version
-    decided.holds_leaving = True  # keeps the update from its end
     decided.deploy(version="v2", model=options)
-    for _ in range(20):
+    while not decided.world.deployments[KEY].row.rollout.halted:
+        if decided.pending:
+            decided.perform(decided.pending.pop(0))
+        elif decided.leaving():
+            decided.apply(e.Happened(decided.leaving()[0], Trigger.UNLISTED))
+        else:
+            decided.wait_for_alarm()
         for one in decided.world.instances_of(KEY):
             if one.row.version != good and one.is_listed:
                 decided.die(one.row.ref)
-        decided.settle()
-        decided.advance(31)
-    decided.holds_leaving = False
+    assert len(decided.listed()) >= 2, "one old replica may have gone, no more"
     decided.settle()
     decided.advance(60)
     assert decided.status().status == "DEPLOY_FAILED"
@@ -156,3 +160,83 @@ def test_declared_applications_have_it_by_default() -> None:
         target = decided.world.deployments[KEY].target
         assert target is not None
         assert target.auto_rollback is expected
+
+
+def crash_loop(decided: Decided, bad: str, seconds: float) -> None:
+    """Replicas of the version `bad` die as soon as they are up."""
+    until = decided.now + seconds
+    while decided.now < until:
+        for one in decided.world.instances_of(KEY):
+            if one.row.version == bad and one.is_listed:
+                decided.die(one.row.ref)
+        decided.settle()
+        decided.advance(0.25)
+
+
+def reached_and_crashing(**options: object) -> tuple[Decided, str, str]:
+    """v2 has taken over from v1; returns the world and both versions."""
+    decided = Decided()
+    decided.deploy(version="v1", model=options)
+    decided.settle()
+    good = decided.started[0].version
+    decided.deploy(version="v2", model=options)
+    decided.settle()
+    assert decided.status().status == "HEALTHY"
+    return decided, good, decided.started[-1].version
+
+
+def test_a_version_that_dies_at_its_first_requests_is_taken_back_soon_after_it_was_reached() -> None:
+    for count in (1, 4):
+        decided, good, bad = reached_and_crashing(num_replicas=count, auto_rollback=True)
+        crash_loop(decided, bad, 15)
+        assert versions(decided) == {good}
+        assert decided.states() == {"RUNNING": count}
+        assert decided.status().status == "DEPLOY_FAILED"
+        assert "was rolled back: version 'v1' serves" in decided.status().message
+        decided.restart()
+        decided.settle()
+        decided.advance(600)
+        assert versions(decided) == {good}
+        assert decided.status().status == "DEPLOY_FAILED"
+        decided.deploy(version="v3", model={"num_replicas": count, "auto_rollback": True})
+        decided.settle()
+        assert decided.status().status == "HEALTHY"
+
+
+def test_without_rollback_a_crash_loop_backs_off_and_stays_unhealthy() -> None:
+    decided, _, bad = reached_and_crashing()
+    crash_loop(decided, bad, 3)
+    started = len(decided.started)
+    for _ in range(4):
+        while not decided.listed():
+            decided.wait_for_alarm()
+            decided.settle()
+        assert decided.status().status == "UNHEALTHY", "that another one is up says nothing yet"
+        assert "EOF" in decided.status().message
+        crash_loop(decided, bad, 5)
+    assert len(decided.started) - started <= 4
+    assert versions(decided) <= {bad}
+    decided.advance(60)
+    assert decided.status().status == "HEALTHY"
+
+
+def test_a_version_that_lasted_is_not_taken_back() -> None:
+    decided, _, bad = reached_and_crashing(auto_rollback=True)
+    assert decided.world.deployments[KEY].row.former is not None
+    decided.advance(61)
+    assert decided.world.deployments[KEY].row.former is None
+    crash_loop(decided, bad, 15)
+    assert versions(decided) <= {bad}
+    assert decided.status().status == "UNHEALTHY"
+
+
+def test_nothing_is_taken_back_to_a_version_whose_callee_has_gone() -> None:
+    decided = Decided()
+    decided.deploy(version="v1", model={"auto_rollback": True, "children": ["helper"]}, helper={})
+    decided.settle()
+    decided.deploy(version="v2", model={"auto_rollback": True})
+    decided.settle()
+    bad = decided.started[-1].version
+    crash_loop(decided, bad, 15)
+    assert versions(decided) <= {bad}
+    assert decided.status().status == "UNHEALTHY"

@@ -26,7 +26,6 @@ from eagleray.wire.control import (
     Built,
     Drain,
     Empty,
-    Expire,
     Health,
     Ready,
     Reconfigure,
@@ -35,6 +34,7 @@ from eagleray.wire.control import (
     decode,
 )
 from eagleray.wire.messages import DRAINING, REJECTED, CallHead, ErrorHead, ReplyHead
+from eagleray.wire.recycling import Expire
 from eagleray.wire.streams import CallHandler
 
 if TYPE_CHECKING:

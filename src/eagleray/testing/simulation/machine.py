@@ -83,6 +83,9 @@ class SimEngine:
                 asyncio.get_running_loop().call_later(_NODE_S, self.on_suspended, child.ref, True)
         return [Started(ref=child.ref, pid=child.pid) for child in self._machine.children.values()]
 
+    async def close_listeners(self) -> None:
+        await asyncio.sleep(_NODE_S)
+
     async def exits(self) -> AsyncIterator[Exited]:
         while (exited := await self.reports.get()) is not None:
             yield exited

@@ -302,9 +302,10 @@ class Run:
             return f"{key} has replicas that want to be replaced"
         if halted:
             return ""
-        wrong = len(listed) < count if ages else len(instances) != count
+        problem = deployment.row.rollout.problem
+        wrong = len(listed) < count if ages else len(instances) != count or bool(problem)
         if wrong or any(one.row.version != target.version for one in listed):
-            return f"{key} has {len(instances)} replicas"
+            return f"{key} has {len(instances)} replicas {problem}"
         return ""
 
     async def _shut_down(self) -> None:

@@ -34,8 +34,8 @@ _UNLIST_S = 5.0 + 1.0
 """Acknowledgements are waited for that long, after a restart also for subscribers to come back."""
 
 _LOSSES = frozenset((Trigger.LOST, Trigger.EXITED, Trigger.FAILED))
-_QUIET = (e.CheckBegun, e.HealthChecked)
-"""Events of a world in which nothing happens."""
+_QUIET = (e.CheckBegun, e.HealthChecked, e.Proven)
+"""Events of a world in which nothing happens; that an update has lasted long enough changes nothing in it."""
 
 
 class Floors:
