@@ -40,7 +40,10 @@ class Proxy:
         self._error = ""
         self.registry = Registry(enabled=Settings.from_env().metrics)
         self.router = FollowedRouter(
-            eager_ingress=True, directory=directory_of(launch.controller_address), registry=self.registry
+            eager_ingress=True,
+            directory=directory_of(launch.controller_address),
+            registry=self.registry,
+            origin=("PROXY", launch.proxy_id),
         )
         self.subscription = Subscription(self.router, launch.controller_address, launch.proxy_id)
         self.connections = Connections(HttpLimits.from_options(options))

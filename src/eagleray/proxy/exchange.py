@@ -77,7 +77,7 @@ class Exchange(RoutedCall):
         self._connection: HttpConnection | None = connection
         self.request_id = request_id
         self.method = request.method
-        self._started_at = monotonic()
+        self.came_at = self._started_at = monotonic()
         self._keeps_running = False
         self._pattern = ""
         self._timeout_s = 0.0

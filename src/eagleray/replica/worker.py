@@ -184,7 +184,11 @@ class Worker:
     def _settle(self, loop: asyncio.AbstractEventLoop) -> Runtime:
         """Makes this process the replica's."""
         runtime = Runtime.for_loop(
-            loop, self._launch.controller_address, memory=self._memory, registry=self.registry
+            loop,
+            self._launch.controller_address,
+            memory=self._memory,
+            registry=self.registry,
+            origin=("REPLICA", self._launch.replica_id),
         )
         context.install(runtime, self._replica)
         context.process.declare_batcher = self._declare_batcher

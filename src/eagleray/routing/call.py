@@ -38,6 +38,7 @@ class RoutedCall(CallHandler):
     __slots__ = (
         "body",
         "body_complete",
+        "came_at",
         "head",
         "key",
         "line",
@@ -62,6 +63,8 @@ class RoutedCall(CallHandler):
         self.pool: Pool | None = None
         self.target: Target | None = None
         self.sent_at = 0.0
+        self.came_at = 0.0
+        """When a proxy got it; 0 for calls of handles."""
         self.since = 0.0
         """Since when it waits for a replica; 0 as long as it never has."""
 
@@ -88,10 +91,10 @@ class RoutedCall(CallHandler):
 
     def cancel(self, error: EaglerayError | None = None) -> None:
         """Gives up: `on_failed(error)` is called at once, with RequestCancelledError by default. Idempotent."""
-        state = self.state
+        state, pool = self.state, self.pool
         if state == QUEUED:
-            assert self.pool is not None
-            self.pool.forget(self)
+            assert pool is not None
+            pool.forget(self)
         elif state == SENT:
             self.state = ABANDONED
             if self.target is not None and self.target.record is not None:
@@ -100,6 +103,8 @@ class RoutedCall(CallHandler):
                 self.stream.cancel()
         else:
             return
+        if pool is not None and pool.metrics is not None:
+            pool.metrics.cancelled(error.code if error is not None else "cancelled")
         self.on_failed(error or RequestCancelledError(self.head.request_id))
 
     def opened(self, stream: ClientStream) -> None:
@@ -113,6 +118,9 @@ class RoutedCall(CallHandler):
         target = self.target
         if target is not None:
             record = target.record
+            metrics = target.pool.metrics
+            if metrics is not None:
+                metrics.answered(self, head.took_us)
             if record is not None:
                 record.answered(self, head.status)
             if self.head.deadline:
@@ -157,8 +165,10 @@ class RoutedCall(CallHandler):
             return
         if code == USER:
             self.on_user_error(head, body)
-        else:
-            self.on_failed(_error_of(head, self))
+            return
+        if target.pool.metrics is not None:
+            target.pool.metrics.lost(code)
+        self.on_failed(_error_of(head, self))
 
     def _finish(self, load: int | None = None) -> None:
         self.state = DONE

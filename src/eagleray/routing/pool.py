@@ -15,7 +15,7 @@ from typing import Protocol
 from eagleray.base.errors import EaglerayError
 from eagleray.routing import admission
 from eagleray.routing.board import Board
-from eagleray.routing.call import DONE, NEW, SENT, RoutedCall
+from eagleray.routing.call import NEW, SENT, RoutedCall
 from eagleray.routing.ejection import Ejection
 from eagleray.routing.policies import Policy, power_of_two
 from eagleray.routing.record import Record
@@ -57,22 +57,16 @@ class Pool(WaitingRoom):
         self._patience = Patience(owner.after, clock, self.wake)
         self._ejection = Ejection(key, self.find, owner.after, clock, self.wake)
 
-    @property
-    def ongoing(self) -> int:
-        """Calls in flight at listed replicas."""
-        return sum(target.in_flight for target in self.targets)
-
     def starving(self) -> None:
         self._owner.starved(self)
-
-    def find(self, replica_id: str) -> Target | None:
-        """The target of that replica."""
-        return next((target for target in self.targets if target.entry.replica_id == replica_id), None)
 
     # ---- calls -----------------------------------------------------------------------------------------------
 
     def submit(self, call: RoutedCall) -> None:
         call.pool = self
+        metrics = self.metrics
+        if metrics is not None and not call.sent_at:  # it has not been here before
+            metrics.entered(call.head.route)
         if not self.waiting.count:
             if self._plain and not call.head.multiplexed_model_id:
                 target = power_of_two(self.targets)
@@ -83,8 +77,7 @@ class Pool(WaitingRoom):
                 return
         refused = admission.unavailable(self.entry, bool(self.targets)) or self._admit(call)
         if refused is not None:
-            call.state = DONE
-            call.on_failed(refused)
+            self.shed(call, refused)
             return
         # Room may exist although others wait: their wake-up is then still to come in this turn of the loop.
         self.wake()
@@ -105,8 +98,11 @@ class Pool(WaitingRoom):
         call.pool = self
         call.target = target
         call.state = SENT
+        metrics = self.metrics
         if target.record is not None:
             target.record.sent(call)
+        elif metrics is not None:
+            call.sent_at = self.clock()
         sent = False
         try:
             sent = client.call_alone(call.head, call.body, call, call.opened)
@@ -114,7 +110,10 @@ class Pool(WaitingRoom):
             if not sent and call.stream is None:  # also when Ctrl-C came between
                 call.state = NEW
                 call.target = None
+                call.sent_at = 0.0
                 post(target.release, None)
+        if sent and metrics is not None:
+            metrics.entered_alone(call.head.route)
         return sent
 
     def wake(self) -> None:
@@ -155,10 +154,10 @@ class Pool(WaitingRoom):
             target.in_flight += 1
         call.state = SENT
         call.target = target
-        if call.head.deadline:
-            call.sent_at = self.clock()
         if target.record is not None:
             target.record.sent(call)
+        elif call.head.deadline or self.metrics is not None:
+            call.sent_at = self.clock()
         call.stream = target.client.call(call.head, call.body, end=call.body_complete, handler=call)
 
     def spread(self, fanout: Fanout) -> None:
@@ -197,6 +196,8 @@ class Pool(WaitingRoom):
             if target is None:
                 target = Target(self, replica)
                 self.targets.append(target)
+                if self.metrics is not None:
+                    self.metrics.follow(target)
                 self._owner.dial(target)
             else:
                 target.entry = replica
@@ -270,6 +271,8 @@ class Pool(WaitingRoom):
         self.targets = [t for t in self.targets if t.entry.replica_id not in replica_ids]
         for target in leaving:
             self._ejection.forget(target.entry.replica_id)
+            if self.metrics is not None:
+                self.metrics.unfollow(target)
             with target.lock:
                 target.listed = False
                 idle = not target.in_flight

@@ -17,6 +17,7 @@ from eagleray.base.metrics import Registry
 from eagleray.base.tasks import Tasks
 from eagleray.routing.board import Board, QueueBoard, board_path
 from eagleray.routing.call import RoutedCall
+from eagleray.routing.metrics import Origin, RouterMetrics
 from eagleray.routing.policies import Policy, make_policy
 from eagleray.routing.pool import Pool
 from eagleray.routing.pulse import Pulse
@@ -45,7 +46,7 @@ class Router:
 
     `shared` lets other threads use `submit_alone`. Large arguments and results go through `memory`. In `directory`,
     the instance's runtime directory, it shares the counts of waiting requests with the other routers of the machine;
-    without, it counts its own. What happens here is counted in `registry`, the one of this process.
+    without, it counts its own. What happens here is counted in `registry`, the one of this process, under `origin`.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class Router:
         directory: str = "",
         clock: Callable[[], float] = time.monotonic,
         registry: Registry | None = None,
+        origin: Origin = ("DRIVER", ""),
     ) -> None:
         self.registry = registry or Registry(enabled=False)
+        self._metrics = RouterMetrics(self.registry, origin, clock) if self.registry.enabled else None
         self.table = RoutingTable()
         self.matcher = RouteMatcher(())
         self._connect = connect
@@ -109,6 +112,8 @@ class Router:
         pool = self._pools.get(key)
         if pool is None:
             pool = self._pools[key] = Pool(key, self, self._clock)
+            if self._metrics is not None:
+                pool.metrics = self._metrics.of(pool)
             pool.update(self.table.deployments.get(key))
             self._pulse.watch()
         return pool
@@ -127,6 +132,12 @@ class Router:
         """Calls that wait, calls at replicas, calls answered so far; None when there has never been one."""
         pool = self._pools.get(key)
         return None if pool is None else (pool.queued, pool.ongoing, pool.limit.replies)
+
+    def resolved(self, key: str, seconds: float) -> None:
+        """The responses among the arguments of a submitted call have taken so long to come."""
+        pool = self._pools.get(key)
+        if pool is not None and pool.metrics is not None:
+            pool.metrics.args_resolution.observe(seconds * 1000.0)
 
     # ---- the table -------------------------------------------------------------------------------------------
 

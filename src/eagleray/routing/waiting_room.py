@@ -10,6 +10,7 @@ from eagleray.base.ids import DeploymentID
 from eagleray.routing import admission
 from eagleray.routing.board import Board
 from eagleray.routing.call import DONE, QUEUED, RoutedCall
+from eagleray.routing.metrics import PoolMetrics
 from eagleray.routing.pace import Pace
 from eagleray.routing.policies import Policy
 from eagleray.routing.table import DeploymentEntry
@@ -56,12 +57,23 @@ class WaitingRoom:
         self.targets: list[Target] = []
         self.fanouts: list[Fanout] = []
         """Those that wait for a table which names the deployment."""
+        self.metrics: PoolMetrics | None = None
+        """None: nothing is counted."""
         self._plain = True
 
     @property
     def queued(self) -> int:
         """Calls that wait."""
         return self.waiting.count
+
+    @property
+    def ongoing(self) -> int:
+        """Calls in flight at listed replicas."""
+        return sum(target.in_flight for target in self.targets)
+
+    def find(self, replica_id: str) -> Target | None:
+        """The target of that replica."""
+        return next((target for target in self.targets if target.entry.replica_id == replica_id), None)
 
     def take_back(self, call: RoutedCall) -> None:
         """A replica has refused the call. One that was sent at once has never been counted among those who wait, so it
@@ -70,8 +82,14 @@ class WaitingRoom:
         if call.since:
             self.enqueue(call, first=True)
         elif (refused := self._admit(call, first=True)) is not None:
-            call.state = DONE
-            call.on_failed(refused)
+            self.shed(call, refused)
+
+    def shed(self, call: RoutedCall, error: EaglerayError) -> None:
+        """Ends a call that was not sent, and will not be."""
+        call.state = DONE
+        if self.metrics is not None:
+            self.metrics.shed(error.code)
+        call.on_failed(error)
 
     def _admit(self, call: RoutedCall, *, first: bool = False) -> EaglerayError | None:
         """Puts the call at the end of its line, or at its head, or says why it may not wait."""
@@ -125,8 +143,7 @@ class WaitingRoom:
         if not deadline or self.clock() + self.pace.least_s < deadline:
             return False
         self.waiting.take(call)
-        call.state = DONE
-        call.on_failed(RequestTimeoutError(call.head.request_id))
+        self.shed(call, RequestTimeoutError(call.head.request_id))
         return True
 
     def fail_unavailable(self, reason: str = "it failed to deploy") -> None:
@@ -135,8 +152,7 @@ class WaitingRoom:
     def fail_waiting(self, error: EaglerayError) -> None:
         for call in self.waiting.clear():
             if call.state == QUEUED:
-                call.state = DONE
-                call.on_failed(error)
+                self.shed(call, error)
         fanouts, self.fanouts = self.fanouts, []
         for fanout in fanouts:
             fanout.on_failed(error)

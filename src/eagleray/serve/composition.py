@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from eagleray.serve.response import (
@@ -52,13 +53,14 @@ def find_responses(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Han
 class Composition:
     """Holds a call back until the responses among its arguments have values. `begin` and the rest run on its loop."""
 
-    __slots__ = ("_args", "_call", "_kwargs", "_upstream")
+    __slots__ = ("_args", "_begun_at", "_call", "_kwargs", "_upstream")
 
     def __init__(self, call: HandleCall, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self._call = call
         self._args = args
         self._kwargs = kwargs
         self._upstream = find_responses(args, kwargs)
+        self._begun_at = monotonic()
 
     def begin(self) -> None:
         call = self._call
@@ -87,6 +89,7 @@ class Composition:
             call.settle(ERROR, error)
         else:
             call.submit()
+            call.runtime.resolved(call.key, monotonic() - self._begun_at)
 
 
 def _valued(value: Any) -> Any:

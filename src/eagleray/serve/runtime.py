@@ -8,6 +8,7 @@ still be acknowledged; calls cross over in batches through `rpc.bridge`.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -15,10 +16,12 @@ from typing import Any, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from eagleray.base.errors import NotRunningError, ReplicaDiedError
+from eagleray.base.ids import new_unique_id
 from eagleray.base.metrics import Registry
 from eagleray.base.settings import Settings
 from eagleray.base.tasks import Tasks
 from eagleray.routing.call import RoutedCall
+from eagleray.routing.metrics import Origin
 from eagleray.routing.router import Router
 from eagleray.routing.subscription import Subscription
 from eagleray.routing.table import RoutingTable
@@ -53,6 +56,7 @@ class Runtime:
         memory: SharedMemory | None = None,
         router: Router | None = None,
         registry: Registry | None = None,
+        origin: Origin = ("DRIVER", ""),
     ) -> None:
         """On the thread of `loop` only. The subscription starts with the first call that needs it.
 
@@ -70,7 +74,9 @@ class Runtime:
         self._is_driver = registry is None
         if router is None:
             own = registry or Registry(enabled=Settings.from_env().metrics)
-            router = Router(shared=shared, memory=memory, directory=directory_of(address), registry=own)
+            router = Router(
+                shared=shared, memory=memory, directory=directory_of(address), registry=own, origin=origin
+            )
         self._router = router
         self.registry = router.registry
         """What handles and user code of this process count in."""
@@ -90,9 +96,10 @@ class Runtime:
         name: str = "replica",
         memory: SharedMemory | None = None,
         registry: Registry | None = None,
+        origin: Origin = ("REPLICA", ""),
     ) -> Self:
         """A runtime on the caller's own loop; to be called on that loop's thread."""
-        return cls(loop, address, name, memory=memory, registry=registry)
+        return cls(loop, address, name, memory=memory, registry=registry, origin=origin)
 
     # ---- from any thread -------------------------------------------------------------------------------------
 
@@ -170,6 +177,10 @@ class Runtime:
             )
             self._watching = self._tasks.start(self._subscription.start(), name="wait for the first table")
             self.submit_here = self._router.submit
+
+    def resolved(self, key: str, seconds: float) -> None:
+        """See `Router.resolved`."""
+        self._router.resolved(key, seconds)
 
     def spread(self, key: str, fanout: Fanout) -> None:
         """Gives `fanout` all replicas of the deployment that run."""
@@ -249,7 +260,8 @@ class RuntimeThread:
     async def _serve(
         self, loop: asyncio.AbstractEventLoop, address: str, name: str, started: Future[Runtime]
     ) -> None:
-        runtime = Runtime(loop, address, name, shared=True, memory=SharedMemory.for_loop(loop))
+        origin = "DRIVER", f"{os.getpid()}-{new_unique_id()}"
+        runtime = Runtime(loop, address, name, shared=True, memory=SharedMemory.for_loop(loop), origin=origin)
         started.set_result(runtime)
         try:
             await asyncio.wrap_future(self._stop)

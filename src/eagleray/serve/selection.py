@@ -38,7 +38,7 @@ class Reservation:
     `claimed` and `left` are written by the thread that has chosen, `held` and `sent` on the runtime's loop.
     """
 
-    __slots__ = ("choice", "claimed", "held", "hints", "left", "sent")
+    __slots__ = ("choice", "claimed", "counted", "held", "hints", "left", "sent")
 
     def __init__(self, choice: HandleCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.choice = choice
@@ -50,6 +50,8 @@ class Reservation:
         """The replica has taken the call."""
         self.claimed = False
         """It has been dispatched."""
+        self.counted = False
+        """It is among the slots that the pool's metrics tell of."""
         self.left = False
         """The block has been left without that."""
         self.sent = False
@@ -75,6 +77,7 @@ class _Reserved(HandleCall):
 
     def on_accepted(self) -> None:
         self.reservation.held = True
+        self._count(True)
         self.reservation.choice.settle(VALUE, None)
 
     def on_failed(self, error: EaglerayError) -> None:
@@ -89,9 +92,17 @@ class _Reserved(HandleCall):
 
     def settle(self, outcome: int, payload: Any) -> None:
         super().settle(outcome, payload)
+        self._count(False)
         self.reservation.choice.settle(outcome, payload)
         if self.state in (QUEUED, SENT) and not self.reservation.sent:
             self.cancel()  # its arguments have failed: the slot would wait for them for ever
+
+    def _count(self, holds: bool) -> None:
+        """Whether it holds a slot for nothing yet."""
+        pool, reservation = self.pool, self.reservation
+        if pool is not None and pool.metrics is not None and reservation.counted != holds:
+            reservation.counted = holds
+            pool.metrics.reserved += 1 if holds else -1
 
     def submit(self) -> None:
         stream, pool = self.stream, self.pool
@@ -101,6 +112,7 @@ class _Reserved(HandleCall):
         if type(body) is Shared:  # memory is lent with the head of a call, which has gone out already
             body = inline(body)
         self.reservation.sent = True
+        self._count(False)
         if self.sent_at:
             self.sent_at = pool.clock()  # the replica is not slow because we have kept it waiting
         view, size = memoryview(body), len(body)

@@ -10,6 +10,8 @@ import pytest
 from tests.property.test_pool import World
 
 from eagleray.base.errors import ReplicaUnavailableError, RequestCancelledError
+from eagleray.base.metrics import Registry
+from eagleray.routing.metrics import RouterMetrics
 from eagleray.routing.pool import Pool
 from eagleray.routing.request_router import PendingRequest
 from eagleray.routing.table import DeploymentEntry, ReplicaEntry
@@ -37,6 +39,9 @@ class Carrier:
 
     def post(self, function: Callable[..., object], *args: Any) -> None:
         function(*args)
+
+    def resolved(self, key: str, seconds: float) -> None:
+        assert key == "app#d" and seconds >= 0
 
     def reserve(self, parent: RequestContext = NO_REQUEST) -> Any:
         head = CallHead(CallKind.PYTHON, request_id="r")
@@ -228,3 +233,18 @@ async def test_the_time_that_a_slot_was_kept_is_not_the_replicas() -> None:
     carrier.world.now += 100.0
     dispatch("app#d", selection, (), {})
     assert call.sent_at == carrier.world.now
+
+
+@in_a_loop
+async def test_slots_that_wait_for_arguments_are_counted() -> None:
+    carrier = Carrier("a", "b")
+    carrier.pool.metrics = metrics = RouterMetrics(Registry(), ("DRIVER", ""), lambda: 0.0).of(carrier.pool)
+    left, _ = await carrier.chosen()
+    call, selection = await carrier.chosen()
+    assert metrics.reserved == 2
+    dispatch("app#d", selection, (1,), {})
+    assert metrics.reserved == 1
+    left.leave()
+    assert metrics.reserved == 0
+    call.on_reply(ReplyHead(0), codec.dump_value("done"), True)
+    assert metrics.reserved == 0

@@ -48,7 +48,9 @@ class GrpcProxy:
         self._error = ""
         self._access_log = access_log
         self.registry = Registry(enabled=Settings.from_env().metrics)
-        self.router = FollowedRouter(eager_ingress=True, registry=self.registry)
+        self.router = FollowedRouter(
+            eager_ingress=True, registry=self.registry, origin=("PROXY", launch.proxy_id)
+        )
         self.server = GrpcServer(self.router, rpcs, options, self._access_log)
         self.router.on_update = self.server.update
         self.subscription = Subscription(self.router, launch.controller_address, launch.proxy_id)

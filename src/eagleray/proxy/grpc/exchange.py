@@ -50,7 +50,7 @@ class RpcExchange(RoutedCall):
 
     def __init__(self, key: str, head: CallHead, body: bytes, body_complete: bool) -> None:
         super().__init__(key, head, body, body_complete)
-        self.started_at = monotonic()
+        self.came_at = self.started_at = monotonic()
         self._timeout_s = 0.0
         self._bucket: set[Timed] | None = None
         self.upload: Upload | None = None

@@ -1,0 +1,244 @@
+"""What a router counts: calls that enter, what becomes of them, and where their time goes.
+
+The series of a deployment are resolved when its pool is opened, those of a route with its first call. An answered call
+costs two clocks and a few additions; numbers that the pool has anyway are read from it when somebody collects. Belongs
+to the router's loop, but for `entered_alone`.
+
+The time of a call is told by hop: `route`, in a proxy, from its arrival until it is to be sent; `queue`, waiting for a
+replica; `execute`, in user code, as the replica says; `network`, the rest until the answer begins.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from eagleray.base.metrics import OVERFLOW, Distribution, Metric, Registry
+
+if TYPE_CHECKING:
+    from eagleray.routing.call import RoutedCall
+    from eagleray.routing.pool import Pool
+    from eagleray.routing.target import Target
+
+HOP_MS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 60000)
+"""Buckets of hops, in milliseconds: most take less than one."""
+
+Origin = tuple[str, str]
+"""What kind of process routes (PROXY, REPLICA, DRIVER; Ray Serve's `handle_source`), and which one."""
+
+_TOLD_S = 30.0
+"""Seconds after which a collector has seen a value."""
+_MOST_KNOWN = 100
+"""Routes of calls to one deployment that are told apart."""
+_HANDLE = ("deployment", "application", "handle", "actor_id")
+_ROUTER = ("deployment", "actor_id", "application", "handle_source")
+_TASKS = ("app", "deployment", "actor_id", "application", "handle_source")
+
+
+class RouterMetrics:
+    """The metrics of one router, in `registry`; `of` gives those of a pool."""
+
+    def __init__(self, registry: Registry, origin: Origin, clock: Callable[[], float]) -> None:
+        self.origin = origin
+        self.clock = clock
+        counter, gauge, histogram = registry.counter, registry.gauge, registry.histogram
+        self.handle_requests = counter(
+            "serve_handle_request_counter",
+            "Calls by handles.",
+            *("handle", "deployment", "route", "application"),
+        )
+        self.router_requests = counter(
+            "serve_num_router_requests",
+            "Calls that have come to a router.",
+            *("deployment", "route", "application", "handle", "actor_id"),
+        )
+        self.queued = gauge("serve_deployment_queued_queries", "Calls that wait for a replica.", *_HANDLE)
+        self.ongoing = gauge(
+            "serve_num_ongoing_requests_at_replicas", "Calls of this router at replicas.", *_HANDLE
+        )
+        self.reserved = gauge(
+            "serve_reserved_slots_active", "Slots that `choose_replica` holds for calls to come.", *_HANDLE
+        )
+        self.args_resolution = histogram(
+            "serve_router_args_resolution_latency_ms",
+            "Time until the responses among a call's arguments are there, in milliseconds.",
+            *_HANDLE,
+        )
+        self.tasks = gauge("serve_num_scheduling_tasks", "Calls that are being routed.", *_TASKS)
+        self.backing_off = gauge(
+            "serve_num_scheduling_tasks_in_backoff",
+            "Calls that wait to try again: none, since replicas say when they have room.",
+            *_TASKS,
+        )
+        self.fulfillment = histogram(
+            "serve_request_router_fulfillment_time_ms",
+            "Time that calls have waited for a replica, in milliseconds.",
+            *_ROUTER,
+        )
+        self.queue_len = gauge(
+            "serve_request_router_queue_len",
+            "Calls at the replica, as far as the router knows.",
+            *("deployment", "replica_id", "actor_id", "application", "handle_source"),
+        )
+        self.hops = histogram(
+            "eagleray_request_hop_ms",
+            "Time of answered calls by hop (queue, route, execute, network), in milliseconds.",
+            *("application", "deployment", "hop"),
+            bounds=HOP_MS,
+        )
+        ends = ("deployment", "application", "reason")
+        self.shed = counter("eagleray_shed_requests", "Calls refused before they were sent.", *ends)
+        self.cancelled = counter("eagleray_cancelled_requests", "Calls given up by their caller.", *ends)
+        self.lost = counter("eagleray_lost_requests", "Calls that were sent and got no answer.", *ends)
+
+    def of(self, pool: Pool) -> PoolMetrics:
+        """Opens the series of a deployment."""
+        return PoolMetrics(self, pool)
+
+
+class _Entered:
+    """Calls of one route: on the loop, and sent by other threads."""
+
+    __slots__ = ("alone", "count")
+
+    def __init__(self) -> None:
+        self.count = self.alone = 0
+
+    def total(self) -> float:
+        return float(self.count + self.alone)
+
+
+class PoolMetrics:
+    """The series of one deployment at one router."""
+
+    __slots__ = (
+        "_app",
+        "_clock",
+        "_deployment",
+        "_execute",
+        "_fulfillment",
+        "_lock",
+        "_metrics",
+        "_network",
+        "_queue",
+        "_retired",
+        "_route",
+        "_routes",
+        "args_resolution",
+        "reserved",
+    )
+
+    def __init__(self, metrics: RouterMetrics, pool: Pool) -> None:
+        app, _, deployment = pool.key.partition("#")
+        source, actor_id = metrics.origin
+        self._metrics = metrics
+        self._clock = metrics.clock
+        self._app, self._deployment = app, deployment
+        self._lock = threading.Lock()
+        self._routes: dict[str, _Entered] = {}
+        self._retired: list[tuple[float, tuple[str, ...]]] = []
+        self.reserved = 0
+        """Slots that `choose_replica` holds here."""
+        handle = deployment, app, source, actor_id
+        task = app, deployment, actor_id, app, source
+        metrics.queued.read(lambda: pool.queued, *handle)
+        metrics.ongoing.read(lambda: pool.ongoing, *handle)
+        metrics.reserved.read(lambda: self.reserved, *handle)
+        metrics.tasks.read(lambda: pool.queued, *task)
+        metrics.backing_off.read(lambda: 0.0, *task)
+        self.args_resolution = metrics.args_resolution.distribution(*handle)
+        self._fulfillment = metrics.fulfillment.distribution(deployment, actor_id, app, source)
+        hops = [
+            metrics.hops.distribution(app, deployment, hop)
+            for hop in ("queue", "route", "execute", "network")
+        ]
+        self._queue, self._route, self._execute, self._network = hops
+
+    # ---- calls -----------------------------------------------------------------------------------------------
+
+    def entered(self, route: str) -> None:
+        """A call has come, on the loop."""
+        (self._routes.get(route) or self._open(route)).count += 1
+
+    def entered_alone(self, route: str) -> None:
+        """From any thread: a call was sent without the loop."""
+        with self._lock:
+            entered = self._routes.get(route)
+            if entered is not None:
+                entered.alone += 1
+                return
+        self._open(route).alone += 1
+
+    def _open(self, route: str) -> _Entered:
+        with self._lock:
+            if len(self._routes) >= _MOST_KNOWN:
+                route = OVERFLOW
+            entered = self._routes.get(route)
+            if entered is None:
+                source, actor_id = self._metrics.origin
+                entered = self._routes[route] = _Entered()
+                ours = self._deployment, route, self._app, source
+                self._metrics.handle_requests.read(entered.total, source, *ours[:3])
+                self._metrics.router_requests.read(entered.total, *ours, actor_id)
+            return entered
+
+    def answered(self, call: RoutedCall, took_us: int) -> None:
+        """The answer of a call has begun, after so many microseconds in user code."""
+        sent_at, since, came_at = call.sent_at, call.since, call.came_at
+        if since:
+            waited_ms = (sent_at - since) * 1000.0
+            self._fulfillment.observe(waited_ms)
+            self._queue.observe(waited_ms)
+        else:
+            for at_once in (self._fulfillment, self._queue):
+                at_once.counts[0] += 1
+                at_once.count += 1
+        if came_at:
+            _observe(self._route, ((since or sent_at) - came_at) * 1000.0)
+        if took_us:
+            execute_ms = took_us / 1000.0
+            _observe(self._execute, execute_ms)
+            _observe(self._network, max(0.0, (self._clock() - sent_at) * 1000.0 - execute_ms))
+
+    def shed(self, code: str) -> None:
+        """A call was refused before it was sent."""
+        self._end(self._metrics.shed, code)
+
+    def cancelled(self, code: str) -> None:
+        """The caller of a call waits no longer."""
+        self._end(self._metrics.cancelled, code)
+
+    def lost(self, code: str) -> None:
+        """A replica has failed to answer a call, or died with it."""
+        self._end(self._metrics.lost, code)
+
+    def _end(self, metric: Metric, code: str) -> None:
+        metric.value(self._deployment, self._app, code).inc()
+
+    # ---- replicas --------------------------------------------------------------------------------------------
+
+    def follow(self, target: Target) -> None:
+        """The pool has a new target."""
+        self._metrics.queue_len.read(lambda: target.in_flight + target.foreign, *self._labels_of(target))
+
+    def unfollow(self, target: Target) -> None:
+        """The target has left. Its series is 0 until the next one leaves: then that has been told."""
+        now = self._clock()
+        self._metrics.queue_len.read(lambda: 0.0, *self._labels_of(target))
+        for _, labels in [one for one in self._retired if one[0] < now - _TOLD_S]:
+            self._metrics.queue_len.forget(*labels)
+        self._retired = [one for one in self._retired if one[0] >= now - _TOLD_S]
+        self._retired.append((now, self._labels_of(target)))
+
+    def _labels_of(self, target: Target) -> tuple[str, ...]:
+        source, actor_id = self._metrics.origin
+        return self._deployment, target.entry.replica_id, actor_id, self._app, source
+
+
+def _observe(series: Distribution, value: float) -> None:
+    """As `Distribution.observe`: a function is called faster than a method."""
+    series.sum += value
+    series.counts[bisect_left(series.bounds, value)] += 1
+    series.count += 1
