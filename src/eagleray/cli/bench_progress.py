@@ -19,7 +19,7 @@ from eagleray.loadtest.report import shown_ms, to_ms
 from eagleray.loadtest.tally import Point
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 _REFRESH_PER_S = 4.0
 _SWITCH_S = 0.0002
@@ -27,13 +27,20 @@ _SWITCH_S = 0.0002
 
 
 class Progress(Protocol):
-    """What a load tells once a second: the newest point, or None during the warm-up."""
+    """What is shown of one or several loads, one after the other."""
 
-    def tick(self, point: Point | None) -> None: ...
+    def begin(self, plan: Plan) -> None:
+        """A load begins."""
+
+    def tick(self, point: Point | None) -> None:
+        """It tells once a second: the newest point, or None during the warm-up."""
+
+    def say(self, text: str) -> None:
+        """A line that stays. Only between loads."""
 
 
 @contextmanager
-def progress(plan: Plan) -> Iterator[Progress]:
+def progress() -> Iterator[Progress]:
     """Shown on standard error until the end of the block."""
     if not sys.stderr.isatty():
         yield _Lines()
@@ -41,13 +48,14 @@ def progress(plan: Plan) -> Iterator[Progress]:
     from rich.console import Console  # only terminals need it
     from rich.live import Live
 
-    bar = _Bar(plan)
+    console = Console(stderr=True, highlight=False)
+    bar = _Bar(console)
     switch_s = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_S)
     try:
         live = Live(
             get_renderable=bar.draw,
-            console=Console(stderr=True),
+            console=console,
             refresh_per_second=_REFRESH_PER_S,
             transient=True,
         )
@@ -67,15 +75,32 @@ def describe(point: Point) -> str:
 
 
 class _Lines:
+    def begin(self, plan: Plan) -> None:
+        if plan.rate is not None:
+            click.echo(f"{plan.rate:,.1f}/s", err=True)
+
+    def say(self, text: str) -> None:
+        click.echo(text, err=True)
+
     def tick(self, point: Point | None) -> None:
         click.echo("warming up" if point is None else describe(point), err=True)
 
 
 class _Bar:
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._plan: Plan | None = None
         self._began = time.monotonic()
         self._point: Point | None = None
+
+    def begin(self, plan: Plan) -> None:
+        self._began = time.monotonic()
+        self._point = None
+        self._plan = plan
+
+    def say(self, text: str) -> None:
+        self._plan = None
+        self._console.print(text, markup=False)
 
     def tick(self, point: Point | None) -> None:
         self._point = point or self._point
@@ -85,9 +110,12 @@ class _Bar:
         from rich.progress_bar import ProgressBar
         from rich.text import Text
 
+        plan, point = self._plan, self._point
+        if plan is None:
+            return Text("waiting for the server to recover" if point is not None else "starting")
         gone = time.monotonic() - self._began
-        point = self._point
+        rate = f"{plan.rate:,.1f}/s   " if plan.rate is not None else ""
         return Group(
-            ProgressBar(total=self._plan.warm_up_s + self._plan.duration_s, completed=gone, width=60),
-            Text("warming up" if point is None else describe(point)),
+            ProgressBar(total=plan.warm_up_s + plan.duration_s, completed=gone, width=60),
+            Text(rate + ("warming up" if point is None else describe(point).strip())),
         )

@@ -81,6 +81,13 @@ class Histogram:
                 return min(max((low + high) / 2, self.lowest), self.highest)
         raise AssertionError("buckets have lost counts")
 
+    def count_above(self, latency_s: float) -> int:
+        """How many were longer; those in the bucket of `latency_s` itself count as not."""
+        if latency_s >= LONGEST_S:
+            return 0
+        edge = _bucket(latency_s)
+        return sum(count for bucket, count in self.buckets.items() if bucket > edge)
+
     def bars(self, at_most: int) -> Iterator[tuple[float, float, int]]:
         """(from, to, count) of neighbouring ranges of equal ratio that hold all; at most so many."""
         if not self.count:
@@ -93,6 +100,12 @@ class Histogram:
         for number in range(max(sums) + 1):
             first = ordered[0] + number * wide
             yield _bounds(first)[0], _bounds(first + wide)[0], sums.get(number, 0)
+
+
+def _bucket(latency_s: float) -> int:
+    """As `record` has it, in line."""
+    mantissa, exponent = frexp(max(latency_s, SHORTEST_S))
+    return (exponent << 7) + int(mantissa * 256.0)
 
 
 def _bounds(bucket: int) -> tuple[float, float]:

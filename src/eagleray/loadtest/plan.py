@@ -111,3 +111,11 @@ class Plan:
     timeout_s: float = 10.0
     """Of one request, from its intended time; connecting is part of it."""
     keep_alive: bool = True
+
+
+@dataclass(frozen=True)
+class Objective:
+    """`percentile` percent of all requests get a good answer within `latency_s` of their intended times."""
+
+    latency_s: float
+    percentile: float = 99.0

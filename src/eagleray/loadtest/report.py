@@ -18,10 +18,12 @@ PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 _BARS = 12
 _BAR_WIDTH = 40
 _BLOCKS = " ▏▎▍▌▋▊▉█"
-_FULL_CPU = 0.9
+FULL_CPU = 0.9
 """Share of a core from which on a client has no time left: the rest goes to the kernel's own work for it."""
 _LATE_S = 0.005
 """Sends later than this are no noise of timers, which ring within a fraction of a millisecond."""
+_CURVE = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 92, 94, 96, 98, 99)
+"""Percentiles of the picture; then each further nine in three steps, as far as there are answers."""
 _FEW = 10
 """Answers beyond a percentile below which it is a matter of luck."""
 
@@ -51,6 +53,9 @@ def summary(url: Url, message: Message, plan: Plan, tally: Tally) -> dict[str, A
         "bytes_in": tally.bytes_in,
         "client_cpu": round(tally.client_cpu, 3),
         "notes": list(notes(plan, tally)),
+        "percentiles_ms": [
+            [percent, to_ms(tally.good.percentile(percent))] for percent in _curve(tally.good.count)
+        ],
         "histogram_ms": [[to_ms(low), to_ms(high), count] for low, high, count in tally.good.bars(_BARS)],
         "points": [
             {
@@ -73,6 +78,16 @@ def latencies(found: Histogram) -> dict[str, Any] | None:
     return {"mean": to_ms(found.mean), "min": to_ms(found.lowest), **named, "max": to_ms(found.highest)}
 
 
+def _curve(count: int) -> Iterable[float]:
+    if not count:
+        return
+    yield from _CURVE
+    beyond = 0.01
+    while beyond * count >= 1:
+        yield from (round(100 * (1 - beyond * share), 8) for share in (0.5, 0.2, 0.1))
+        beyond /= 10
+
+
 def notes(plan: Plan, tally: Tally) -> Iterable[str]:
     """What keeps the figures from meaning what they seem to mean."""
     if is_client_late(tally):
@@ -81,7 +96,7 @@ def notes(plan: Plan, tally: Tally) -> Iterable[str]:
             f"{tally.lag.percentile(99) * 1000:.1f} ms or more too late, which is part of their latencies. "
             "Use a lower rate or another machine."
         )
-    elif tally.client_cpu >= _FULL_CPU:
+    elif tally.client_cpu >= FULL_CPU:
         yield "The client's core was busy all the time: the server may be faster than this. Use another machine."
     if tally.waited:
         yield (
@@ -90,6 +105,12 @@ def notes(plan: Plan, tally: Tally) -> Iterable[str]:
         )
     if tally.good.count < _FEW * 100:
         yield f"{tally.good.count:,} good answers are few for a p99: measure longer."
+
+
+def failures(tally: Tally) -> list[tuple[str, int]]:
+    """Everything but good answers, by what it was."""
+    refused = [(str(status), count) for status, count in sorted(tally.statuses.items()) if status >= 400]
+    return refused + tally.errors.most_common()
 
 
 def is_client_late(tally: Tally) -> bool:
