@@ -57,10 +57,11 @@ class Floors:
         for key in list(self.by_key):
             deployment_or_none = world.deployments.get(key)
             target = deployment_or_none.target if deployment_or_none is not None else None
-            if target is None:
+            goal = deployment_or_none.goal if deployment_or_none is not None else None
+            if target is None or goal is None:
                 del self.by_key[key]
-            else:
-                self.by_key[key] = min(self.by_key[key], target.num_replicas)
+            else:  # an update that is taken back after it was reached may go back to fewer
+                self.by_key[key] = min(self.by_key[key], target.num_replicas, goal.num_replicas)
 
     def cap(self, key: str, count: int) -> None:
         self.by_key[key] = min(self.by_key[key], count)
