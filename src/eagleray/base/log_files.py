@@ -39,24 +39,26 @@ def leave_link(home: str, path: str) -> None:
         pass
 
 
-def list_files(home: str, pattern: re.Pattern[str]) -> Iterator[str]:
-    """Paths of all files whose name `pattern` matches in whole, with those that were rotated away and those elsewhere.
+def list_files(home: str, pattern: re.Pattern[str]) -> Iterator[list[str]]:
+    """Paths of all files whose name `pattern` matches in whole, also elsewhere, each with those that were rotated away.
 
-    `pattern` is of the name without `.1` and the like. Names that are gone meanwhile, or a `home` that is not there,
-    are no error.
+    Of one writer the oldest comes first. `pattern` is of the name without `.1` and the like. Names that are gone
+    meanwhile, or a `home` that is not there, are no error.
     """
     folders = [home]
     for name in _names(home):
-        if name.endswith(_LINK):
-            stem = name.removesuffix(_LINK).rpartition(".")[0]
-            if pattern.fullmatch(stem):
-                target = os.path.join(home, os.readlink(os.path.join(home, name)))
-                folders.append(os.path.dirname(target))
+        if name.endswith(_LINK) and pattern.fullmatch(name.removesuffix(_LINK).rpartition(".")[0]):
+            folders.append(os.path.dirname(os.path.join(home, os.readlink(os.path.join(home, name)))))
     for folder in dict.fromkeys(folders):
+        found: dict[str, list[tuple[int, str]]] = {}
         for name in _names(folder):
             stem, _, number = name.rpartition(".")
-            if pattern.fullmatch(name) or (number.isdigit() and pattern.fullmatch(stem)):
-                yield os.path.join(folder, name)
+            if pattern.fullmatch(name):
+                found.setdefault(name, []).append((0, name))
+            elif number.isdigit() and pattern.fullmatch(stem):
+                found.setdefault(stem, []).append((-int(number), name))
+        for files in found.values():
+            yield [os.path.join(folder, name) for _, name in sorted(files)]
 
 
 def _names(folder: str) -> list[str]:

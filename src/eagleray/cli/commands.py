@@ -15,6 +15,7 @@ _HOMES = {
     "status": "eagleray.cli.status",
     "config": "eagleray.cli.status",
     "controller-health": "eagleray.cli.status",
+    "logs": "eagleray.cli.logs",
     "bench": "eagleray.cli.bench",
     "build": "eagleray.cli.build",
     "delete": "eagleray.cli.start",
