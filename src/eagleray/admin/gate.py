@@ -7,7 +7,7 @@ sent it (against forged requests of browsers), then the token. Pure; it must not
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from eagleray.admin.tokens import Role, Tokens
 from eagleray.wire.messages import Headers
@@ -35,14 +35,7 @@ class Gate:
 
     def admit(self, headers: Headers) -> Role:
         """The caller's role. Raises Refusal: 421, 403 or 401."""
-        host = single(headers, b"host")
-        if not self._is_ours(host):
-            raise Refusal(
-                421,
-                f"Misdirected request: {host.decode('latin-1')!r} is not a name of this server. "
-                "Use 127.0.0.1 or localhost, or add the name to EAGLERAY_ADMIN_HOSTS.",
-            )
-        self._check_origin(headers, host)
+        check_place(headers, self._hosts)
         token = _token(headers)
         if not token:
             raise Refusal(
@@ -56,22 +49,32 @@ class Gate:
             raise Refusal(403, "Forbidden: Invalid authentication token.", is_authentication=True)
         return role
 
-    def _is_ours(self, host: bytes) -> bool:
-        name = _host_name(host.decode("latin-1")).lower()
-        if name == "localhost" or name in self._hosts:
-            return True
-        try:
-            return ipaddress.ip_address(name).is_loopback
-        except ValueError:
-            return False
 
-    def _check_origin(self, headers: Headers, host: bytes) -> None:
-        origin = single(headers, b"origin")
-        if origin and origin.lower() not in (b"http://" + host.lower(), b"https://" + host.lower()):
-            raise Refusal(403, "Forbidden: requests of other origins are refused.")
-        site = single(headers, b"sec-fetch-site")
-        if site and site not in _SAME_SITE:
-            raise Refusal(403, "Forbidden: requests of other sites are refused.")
+def check_place(headers: Headers, hosts: Collection[str] = ()) -> None:
+    """Raises Refusal (421, 403) for a request under another name than loopback's and `hosts`, or of another page."""
+    host = single(headers, b"host")
+    if not _is_ours(host, hosts):
+        raise Refusal(
+            421,
+            f"Misdirected request: {host.decode('latin-1')!r} is not a name of this server. "
+            "Use 127.0.0.1 or localhost, or add the name to EAGLERAY_ADMIN_HOSTS.",
+        )
+    origin = single(headers, b"origin")
+    if origin and origin.lower() not in (b"http://" + host.lower(), b"https://" + host.lower()):
+        raise Refusal(403, "Forbidden: requests of other origins are refused.")
+    site = single(headers, b"sec-fetch-site")
+    if site and site not in _SAME_SITE:
+        raise Refusal(403, "Forbidden: requests of other sites are refused.")
+
+
+def _is_ours(host: bytes, hosts: Collection[str]) -> bool:
+    name = _host_name(host.decode("latin-1")).lower()
+    if name == "localhost" or name in hosts:
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def single(headers: Headers, name: bytes) -> bytes:

@@ -81,6 +81,11 @@ class Settings:
     local_testing_mode: bool = _setting(
         False, "`serve.run` runs applications in the calling process, as `_local_testing_mode=True`."
     )
+    metrics_export_port: int = _setting(
+        -1,
+        "Port on 127.0.0.1 that serves `/metrics` alone, without a token. 0: any, told in the controller's log and in "
+        "`metrics.url` of the runtime directory; -1: there is none.",
+    )
     metrics: bool = _setting(
         True, "Requests are counted and GET /metrics tells of them; 0: nothing is counted."
     )

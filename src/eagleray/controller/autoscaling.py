@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -34,6 +35,8 @@ class Autoscaling:
         self._due: dict[str, float] = {}
         self._wanted: dict[str, float] = {}
         self._errors: dict[str, str] = {}
+        self.policy_ms: dict[str, float] = {}
+        """How long the last decision about each deployment took, in its policy."""
         self._timer: asyncio.TimerHandle | None = None
 
     def tell(self, report: LoadReport) -> None:
@@ -60,7 +63,7 @@ class Autoscaling:
         world = self._world
         for key in [key for key in self._scalers if self._target(key) is None]:
             del self._scalers[key], self._seen[key]
-            for known in (self._due, self._wanted, self._errors):
+            for known in (self._due, self._wanted, self._errors, self.policy_ms):
                 known.pop(key, None)
         for key in world.deployments:
             target = self._target(key)
@@ -97,6 +100,17 @@ class Autoscaling:
             },
             "metrics_health": "healthy" if scaler.load.is_known else "unavailable",
             "errors": [self._errors[key]] if key in self._errors else [],
+        }
+
+    def numbers(self, key: str) -> dict[str, float]:
+        """What is shown of a deployment that scales: one of `rules`."""
+        scaler, target = self._scalers[key], self._target(key)
+        return {
+            "target": target.num_replicas if target is not None else 0,
+            "desired": scaler.desired,
+            "total": scaler.total_over_window(self._clock.now()),
+            "ongoing": scaler.rules.target_ongoing,
+            "policy_ms": self.policy_ms.get(key, 0.0),
         }
 
     # ---- policies of users ------------------------------------------------------------------------------------
@@ -178,6 +192,7 @@ class Autoscaling:
         if target is None or (self._is_dropped(key) and self._running(key)):
             self._due.pop(key, None)  # one that was dropped is only woken
             return
+        began = perf_counter()
         wish = scaler.decide(
             now,
             self._running(key),
@@ -185,6 +200,8 @@ class Autoscaling:
             bounds=scaler.rules.bounds,
             wanted=self._wanted.get(key),
         )
+        if not scaler.rules.is_custom:
+            self.policy_ms[key] = (perf_counter() - began) * 1000.0
         if wish is not None and wish.num_replicas != target.num_replicas:
             self._post(Autoscaled(key, wish.num_replicas, wish.reason, wall_time_s()))
         at = scaler.next_at(now, target.num_replicas)

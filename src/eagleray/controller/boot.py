@@ -15,10 +15,10 @@ import msgspec
 
 import eagleray
 from eagleray.admin.door import Door
-from eagleray.admin.exposition import Scrape
 from eagleray.base.clock import Clock, SystemClock, wall_time_s
 from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import new_unique_id
+from eagleray.base.metrics import Snapshot
 from eagleray.base.tasks import Tasks
 from eagleray.controller import intake
 from eagleray.controller.autoscaling import Autoscaling
@@ -143,6 +143,7 @@ class _Assembly:
             world, engine, self._observer, launcher, self._environments, self._autoscaling
         )
         controller.on_pass = self._refresh_scaling
+        self._instruments = self._gathering.instrument(clock, controller, publisher, self._autoscaling)
         docs_path, scaling = self._effects.docs_paths.get, self._autoscaling.detail
         details = Details(world, config, launcher.log_path, docs_path, scaling, controller.passes)
         self._declarations = Declarations(controller, config, details)
@@ -187,6 +188,7 @@ class _Assembly:
         exits.add_done_callback(lambda _: self._controller.end())
         await self._server.start(listener)
         self._door.open(int(self._config.settings.get("admin_port", "-1")))
+        self._gathering.open_port(self._config)
         for ref in self._orphans:
             await self._observer.stop(ref, signal.SIGKILL)
         await self._controller.run()
@@ -202,6 +204,8 @@ class _Assembly:
         await self._departure.close()
         await self._door.close()
         await self._methods.close()
+        if self._instruments is not None:
+            self._instruments.close()
         await self._gathering.close()
         self._autoscaling.close()
         await self._policies.close()
@@ -233,7 +237,7 @@ class _Assembly:
             self._controller.post(e.BuildFailed(app, generation, str(error)))
 
 
-def _make_door(config: NodeConfig, declarations: Declarations, scrape: Scrape) -> Door:
+def _make_door(config: NodeConfig, declarations: Declarations, scrape: Callable[[], list[Snapshot]]) -> Door:
     return Door(
         declarations,
         config.runtime_dir,

@@ -77,6 +77,8 @@ class Controller:
         self.perform: Callable[[Command], None] = _not_connected
         self.on_pass: Callable[[], None] = lambda: None
         """Called in each pass when the world has settled; what it posts is of the next one."""
+        self.on_event: list[Callable[[Event], object]] = []
+        """Called with each event before it takes effect."""
         self._storage = storage
         self._clock = clock
         self._runtime_dir = runtime_dir
@@ -146,10 +148,12 @@ class Controller:
             if alarm is not None and self._held_since is None:
                 # One millisecond more: libuv's timers have that resolution, and one that is early would run twice.
                 timer = loop.call_later(max(alarm - self._now(), 0.0) + 0.001, self._wake.set)
+            slept_at = self._clock.now()
             await self._wake.wait()
             if timer is not None:
                 timer.cancel()
             self._wake.clear()
+            self.passes.slept_s = self._clock.now() - slept_at
             began = self._clock.now()
             await self.step()
             self.passes.note(self._clock.now() - began)
@@ -198,6 +202,8 @@ class Controller:
         return admitted
 
     def _apply(self, event: Event) -> None:
+        for listener in self.on_event:
+            listener(event)
         try:
             # Sorted, so that the same events lead to the same decisions in the same order.
             self._queue.mark(sorted(self.world.apply(event, self._now())))

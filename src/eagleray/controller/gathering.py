@@ -7,18 +7,27 @@ all its totals again.
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from eagleray.base.clock import Clock
 from eagleray.base.errors import EaglerayError
 from eagleray.base.metrics import Registry
 from eagleray.base.tasks import Tasks
+from eagleray.controller.autoscaling import Autoscaling
+from eagleray.controller.controller import Controller
+from eagleray.controller.instruments import Instruments
 from eagleray.controller.observer import Observer
+from eagleray.controller.publisher import Publisher
 from eagleray.controller.telemetry import Telemetry
 from eagleray.reconcile.world import World
 from eagleray.rpc.client import Client
-from eagleray.wire.control import Empty, decode
+from eagleray.wire.control import Empty, NodeConfig, decode
 from eagleray.wire.metrics import Shipment
+
+if TYPE_CHECKING:
+    from eagleray.admin.metrics_port import MetricsPort
 
 logger = logging.getLogger("eagleray.controller")
 
@@ -33,6 +42,7 @@ class Gathering:
         self.telemetry = Telemetry(Registry(enabled=enabled))
         self._world = world
         self._enabled = enabled
+        self._port: MetricsPort | None = None
         observer.on_dialled = self._on_dialled
         observer.on_exit = self.telemetry.ended
         self._tasks = Tasks("metrics")
@@ -62,5 +72,28 @@ class Gathering:
     def on_driver_gone(self, subscriber: str) -> None:
         self.telemetry.ended(subscriber)
 
+    def instrument(
+        self, clock: Clock, controller: Controller, publisher: Publisher, autoscaling: Autoscaling
+    ) -> Instruments | None:
+        """Has the controller counted too; None when nobody is."""
+        if not self._enabled:
+            return None
+        return Instruments(self.telemetry, clock, controller, publisher, autoscaling)
+
+    def open_port(self, config: NodeConfig) -> None:
+        """Serves /metrics on a port of its own, if the instance's settings say so."""
+        port = int(config.settings.get("metrics_export_port", "-1"))
+        if port < 0 or not self._enabled:
+            return
+        # Imported only where somebody wants it: every start would pay for an HTTP server.
+        from eagleray.admin.exposition import Exposition
+        from eagleray.admin.metrics_port import MetricsPort
+
+        hosts = config.settings.get("admin_hosts", "").replace(" ", "").split(",")
+        self._port = MetricsPort(Exposition(self.telemetry.snapshots), config.runtime_dir, hosts)
+        self._port.open(port)
+
     async def close(self) -> None:
+        if self._port is not None:
+            await self._port.close()
         await self._tasks.close()

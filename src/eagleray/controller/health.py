@@ -13,11 +13,13 @@ from eagleray.engine.linux import resident_bytes
 class PassTimes:
     """How long the passes of the controller took, in seconds, from the decision to the store's word."""
 
-    __slots__ = ("count", "last_s", "longest_s", "total_s")
+    __slots__ = ("count", "last_s", "longest_s", "slept_s", "total_s")
 
     def __init__(self) -> None:
         self.count = 0
         self.last_s = self.longest_s = self.total_s = 0.0
+        self.slept_s = 0.0
+        """How long nothing had to be done before the last one."""
 
     def note(self, took_s: float) -> None:
         """One more has ended."""

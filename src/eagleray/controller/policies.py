@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from time import perf_counter
 from typing import Any, NoReturn
 
 from eagleray.base.errors import DeployError, EaglerayError
@@ -165,6 +166,7 @@ class PolicyRunner:
                 contexts={key: json.dumps(told).encode() for key, told in contexts.items() if told},
             )
             if question.contexts:
+                began = perf_counter()
                 try:
                     answer = await client.request(
                         "decide", question, PolicyAnswer, timeout_s=POLICY_TIMEOUT_S
@@ -172,6 +174,8 @@ class PolicyRunner:
                 except (EaglerayError, TimeoutError) as error:
                     self._has_failed(group, error)
                     raise _Silent from error
+                for key in group:
+                    self._autoscaling.policy_ms[key] = (perf_counter() - began) * 1000.0
                 self._silent.pop(first, None)
                 self._take(answer, group)
 

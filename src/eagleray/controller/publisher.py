@@ -27,6 +27,10 @@ RESERVED_VERSIONS = 1000
 """Versions are reserved durably in blocks, so that a table need not wait for the store."""
 
 
+def _nothing(*_: float) -> None:
+    """Nobody wants to know."""
+
+
 class _Subscriber:
     __slots__ = ("acked", "incoming", "sent")
 
@@ -46,6 +50,11 @@ class Publisher:
         self._leaving: dict[str, tuple[int, asyncio.TimerHandle]] = {}
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._settled_at = self._loop.time() + (SETTLE_S if is_restart else 0.0)
+        self.on_push: Callable[[], object] = _nothing
+        """Called with each table that is sent to somebody."""
+        self.on_acked: Callable[[float], object] = _nothing
+        """Called with the seconds from a table's publication to somebody's acknowledgement of it."""
+        self._published_at = self._loop.time()
         self._encoded = b""
         self.table = RoutingTable(version=first_version)
         self._settling = self._loop.call_later(SETTLE_S + 0.001, self._check) if is_restart else None
@@ -59,6 +68,7 @@ class Publisher:
             return False
         self.table = msgspec.structs.replace(table, version=self.table.version + 1)
         self._encoded = encode_table(self.table)
+        self._published_at = self._loop.time()
         for subscriber in self._subscribers.values():
             self._push(subscriber)
         return True
@@ -68,6 +78,7 @@ class Publisher:
         if subscriber.sent < self.table.version and self._encoded and subscriber.incoming.writable:
             subscriber.sent = self.table.version
             subscriber.incoming.send(self._encoded)
+            self.on_push()
 
     # ---- subscribers ------------------------------------------------------------------------------------------
 
@@ -88,7 +99,14 @@ class Publisher:
         subscriber = self._subscribers.get(name)
         if subscriber is not None and version > subscriber.acked:
             subscriber.acked = version
+            if version == self.table.version:
+                self.on_acked(self._loop.time() - self._published_at)
             self._check()
+
+    @property
+    def followers(self) -> int:
+        """How many subscribers are connected."""
+        return len(self._subscribers)
 
     def is_followed_by(self, name: str) -> bool:
         """Whether this subscriber is connected."""

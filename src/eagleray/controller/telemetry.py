@@ -68,6 +68,8 @@ class Telemetry:
         """Grows with all news: who has seen it need not ask again."""
         self.extras: list[Callable[[], list[Snapshot]]] = []
         """Asked for more whenever somebody reads; what they give is of the controller."""
+        self.before_read: Callable[[], object] = _nothing
+        """Called before `snapshots` reads, for what is measured only then."""
         self._sources: dict[str, _Source] = {}
         self._ended: dict[Group, OrderedDict[str, _Source]] = {}
         self._retired: OrderedDict[Group, _Retired] = OrderedDict()
@@ -175,6 +177,7 @@ class Telemetry:
 
     def snapshots(self) -> list[Snapshot]:
         """Everything, one snapshot for each metric and set of label names; series of the same labels are one."""
+        self.before_read()
         merged: dict[tuple[str, tuple[str, ...]], Tables] = {}
         kinds: dict[str, str] = {}
         refused = 0
@@ -222,6 +225,10 @@ class Telemetry:
         yield from self._sources.values()
         for group in self._ended.values():
             yield from group.values()
+
+
+def _nothing() -> None:
+    """Nothing is measured."""
 
 
 def _anonymous(table: Table) -> Iterator[tuple[tuple[str, ...], Sample]]:

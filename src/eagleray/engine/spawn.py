@@ -43,6 +43,7 @@ def node_config(**options: Any) -> NodeConfig:
         "log_level": settings.log_level,
         "admin_port": str(settings.admin_port),
         "admin_hosts": settings.admin_hosts,
+        "metrics_export_port": str(settings.metrics_export_port),
         "metrics": "1" if settings.metrics else "0",
     }
     options.setdefault("settings", told)

@@ -38,6 +38,8 @@ class Autoscaler:
         self.load = LoadWindow(rules.look_back_s, rules.interval_s)
         self._replicas = LoadWindow(rules.look_back_s, float("inf"))
         self._listens_from: float | None = None
+        self.desired = 0.0
+        """Replicas that the load, or the policy, asked for last, before factors, bounds and delays."""
         self._direction = 0
         self._since = 0.0
         self._wished = 0
@@ -86,7 +88,7 @@ class Autoscaler:
             self._direction = 0  # nobody wants it any more: what is due would stay due
             return None  # its policy has not answered
         total = self.total_over_window(now)
-        desired = self._desired(now, running, total) if wanted is None else wanted
+        self.desired = desired = self._desired(now, running, total) if wanted is None else wanted
         count = min(max(self._damped(running, desired), low), high)
         if count < target and now < self._settled_at(now):
             count = target  # a new controller has not heard of all load yet
