@@ -79,7 +79,8 @@ def _watch_loop(registry: Registry, passes: PassTimes) -> None:
         "serve_controller_control_loop_duration_s", "How long the last pass of the control loop took."
     ).read(lambda: passes.last_s)
     registry.gauge(
-        "serve_controller_sleep_duration_s", "How long the control loop slept before it: until something happened."
+        "serve_controller_sleep_duration_s",
+        "How long the control loop slept before it: until something happened.",
     ).read(lambda: passes.slept_s)
     registry.gauge(
         "serve_controller_num_control_loops", "Passes of this controller's loop.", "actor_id"
