@@ -93,7 +93,7 @@ async def refuses_a_ref_in_use(engine: Engine, rig: Rig) -> None:
 
 async def refuses_what_cannot_start(engine: Engine, rig: Rig) -> None:
     for fields in (
-        {"log_path": "/nowhere/a.log"},
+        {"log_path": "/dev/null/a.log"},
         {"cwd": "/nowhere"},
         {"listen": "/nowhere/a.sock"},
         {"listen": f"{rig.dir}/{'a' * 200}"},
