@@ -214,4 +214,8 @@ def test_promtool_accepts_it(node: NodeProcess) -> None:
     )
     remarks = (done.stdout + done.stderr).splitlines()
     assert done.returncode in (0, 3), remarks
-    assert not [remark for remark in remarks if not remark.startswith("ray_")], remarks
+    ours = [one for one in remarks if not one.startswith("ray_")]
+    # Milliseconds, as all of Ray's latencies: one board draws both.
+    assert not [
+        one for one in ours if not one.endswith("_ms metric names should not contain abbreviated units")
+    ]
