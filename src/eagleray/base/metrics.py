@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -103,6 +104,27 @@ class Distribution:
         return Sample(labels, self.sum, list(self.counts), self.exemplar)
 
 
+class Waits(Distribution):
+    """A histogram of what mostly is nothing: `none` counts observations of 0 at the price of an addition."""
+
+    __slots__ = ("none",)
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        super().__init__(bounds)
+        self.none = 0
+
+    def _changed(self) -> bool:
+        return self.count + self.none != self.shipped
+
+    def _sample(self, labels: tuple[str, ...]) -> Sample:
+        none = self.none
+        self.shipped = self.count + none
+        return Sample(labels, self.sum, [self.counts[0] + none, *self.counts[1:]], self.exemplar)
+
+
+D = TypeVar("D", bound=Distribution)
+
+
 class Metric:
     """One metric of this process, with a series for each label set that has been asked for."""
 
@@ -134,8 +156,12 @@ class Metric:
 
     def distribution(self, *labels: str) -> Distribution:
         """The series of a histogram with these label values."""
-        found = self._find(labels)
-        assert isinstance(found, Distribution)
+        return self.distribution_as(Distribution, *labels)
+
+    def distribution_as(self, kind: type[D], *labels: str) -> D:
+        """The same, as an object of a class that knows more; all of this metric are to be of that class."""
+        found = self._find(labels, kind)
+        assert isinstance(found, kind)
         return found
 
     def read(self, function: Callable[[], float], *labels: str) -> None:
@@ -143,7 +169,8 @@ class Metric:
 
         It replaces a function of the same labels. It is called in the collecting thread, so it only reads.
         """
-        self._find(labels)
+        if self._find(labels) is not self._series.get(labels):  # one too many
+            labels = (OVERFLOW,) * len(labels)
         self._functions[labels] = function
 
     def forget(self, *labels: str) -> None:
@@ -151,15 +178,15 @@ class Metric:
         self._series.pop(labels, None)
         self._functions.pop(labels, None)
 
-    def _find(self, labels: tuple[str, ...]) -> Value | Distribution:
+    def _find(self, labels: tuple[str, ...], kind: type[Distribution] = Distribution) -> Value | Distribution:
         found = self._series.get(labels)
         if found is None:
             if len(labels) != len(self.label_names):
                 raise ValueError(f"{self.name} has the labels {self.label_names}, got the values {labels}.")
             if len(self._series) >= self._most and labels != (other := (OVERFLOW,) * len(labels)):
                 self.folded += 1
-                return self._find(other)
-            found = Distribution(self.bounds) if self.kind == HISTOGRAM else Value()
+                return self._find(other, kind)
+            found = kind(self.bounds) if self.kind == HISTOGRAM else Value()
             self._series[labels] = found
         return found
 

@@ -56,7 +56,6 @@ class Exchange(RoutedCall):
         "_pattern",
         "_refused",
         "_server",
-        "_started_at",
         "_timeout_s",
         "_uncredited",
         "method",
@@ -77,7 +76,7 @@ class Exchange(RoutedCall):
         self._connection: HttpConnection | None = connection
         self.request_id = request_id
         self.method = request.method
-        self.came_at = self._started_at = monotonic()
+        self.came_at = monotonic()
         self._keeps_running = False
         self._pattern = ""
         self._timeout_s = 0.0
@@ -92,7 +91,7 @@ class Exchange(RoutedCall):
     def set_timeout(self, timeout_s: float) -> None:
         """The response must have begun by then, and ended too."""
         self._timeout_s = timeout_s
-        self.head.deadline = self._started_at + timeout_s
+        self.head.deadline = self.came_at + timeout_s
         self._bucket = self._server.deadlines.add(self, timeout_s)
 
     def keep_running(self) -> None:
@@ -284,4 +283,4 @@ class Exchange(RoutedCall):
             self._bucket = None
         if connection is not None:
             key = (self.method, self.head.route, self._pattern, status, self.key)
-            self._server.finished(key, self.head, self._started_at, connection.client)
+            self._server.finished(key, self.head, self.came_at, connection.client)

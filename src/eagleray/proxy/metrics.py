@@ -10,7 +10,7 @@ import socket
 from bisect import bisect_left
 from collections.abc import Callable
 
-from eagleray.base.metrics import OVERFLOW, Registry, Value
+from eagleray.base.metrics import OVERFLOW, Distribution, Registry, Value
 
 NODE_LABELS = ("node_id", "node_ip_address")
 
@@ -29,26 +29,19 @@ def node_labels() -> tuple[str, str]:
     return socket.gethostname(), "127.0.0.1"
 
 
-class _Finished:
-    """The series of requests that ended alike."""
+class _Finished(Distribution):
+    """The latencies of requests that ended alike, and the counters of those that are errors."""
 
-    __slots__ = ("errors", "latency", "requests")
+    __slots__ = ("errors", "is_open")
 
-    def __init__(self, metrics: ProxyMetrics, key: Key) -> None:
-        method, prefix, pattern, status, deployment_key = key
-        if metrics.folds_methods and method not in _METHODS:
-            method = OVERFLOW
-        route = prefix.rstrip("/") + pattern if pattern else prefix
-        app, _, deployment = deployment_key.partition("#")
-        code = str(status)
-        self.requests = metrics.requests.value(route, method, app, code)
-        self.latency = metrics.latency.distribution(method, route, app, code)
-        self.errors: tuple[Value, ...] = ()
-        if metrics.is_error(status):
-            self.errors = (metrics.errors.value(route, code, method, app),)
-            if deployment:
-                of_ingress = metrics.ingress_errors.value(deployment, code, method, route, app)
-                self.errors = (*self.errors, of_ingress)
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        super().__init__(bounds)
+        self.errors: tuple[Value, ...] | None = None
+        self.is_open = False
+
+    def total(self) -> float:
+        """How many requests there were."""
+        return float(self.count)
 
 
 class ProxyMetrics:
@@ -91,25 +84,37 @@ class ProxyMetrics:
 
     def finished(self, key: Key, seconds: float) -> None:
         """A request was answered, `seconds` after it came."""
-        series = self._known.get(key)
-        if series is None:
-            series = self._open(key)
+        series = self._known.get(key) or self._open(key)
         took_ms = seconds * 1000.0
-        series.requests.value += 1.0
-        latency = series.latency
-        latency.sum += took_ms  # as `observe`, without the call of it
-        latency.counts[bisect_left(latency.bounds, took_ms)] += 1
-        latency.count += 1
-        for errors in series.errors:
-            errors.value += 1.0
+        series.sum += took_ms  # as `observe`, without the call of it
+        series.counts[bisect_left(series.bounds, took_ms)] += 1
+        series.count += 1
+        if series.errors is not None:
+            for errors in series.errors:
+                errors.value += 1.0
 
     def refused(self, status: int) -> None:
         """There was no request that could be answered."""
         self._refused.value(str(status)).inc()
 
     def _open(self, key: Key) -> _Finished:
-        series = _Finished(self, key)
-        if not self.folds_methods or key[0] in _METHODS:  # what a client makes up is not remembered
+        method, prefix, pattern, status, deployment_key = key
+        is_known = not self.folds_methods or method in _METHODS
+        if not is_known:
+            method = OVERFLOW
+        route = prefix.rstrip("/") + pattern if pattern else prefix
+        app, _, deployment = deployment_key.partition("#")
+        code = str(status)
+        series = self.latency.distribution_as(_Finished, method, route, app, code)
+        if not series.is_open:
+            series.is_open = True
+            self.requests.read(series.total, route, method, app, code)
+            if self.is_error(status):
+                series.errors = (self.errors.value(route, code, method, app),)
+                if deployment:
+                    of_ingress = self.ingress_errors.value(deployment, code, method, route, app)
+                    series.errors = (*series.errors, of_ingress)
+        if is_known:  # what a client makes up is not remembered
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[key] = series

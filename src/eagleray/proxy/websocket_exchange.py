@@ -88,7 +88,7 @@ class WebSocketExchange(Exchange):
         """Starts the clocks: `lifetime_s` (0: no limit) is for all of it, the setting for the handshake alone."""
         self._lifetime_s = lifetime_s
         if lifetime_s > 0:
-            self.head.deadline = self._started_at + lifetime_s
+            self.head.deadline = self.came_at + lifetime_s
         opening_s = self._server.connections.limits.websocket_open_timeout_s
         self._timeout_s = min((s for s in (lifetime_s, opening_s) if s > 0), default=0.0)
         self._arm(self._timeout_s)

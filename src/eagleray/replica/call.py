@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from eagleray.base.access_log import AccessLog
 from eagleray.http.outflow import JOINED, Outflow, Put, Turns
-from eagleray.replica.metrics import ReplicaMetrics, Route
+from eagleray.replica.metrics import ReplicaMetrics, Route, pattern_of, route_of
 from eagleray.replica.slots import Slots
 from eagleray.replica.threads import Threads
 from eagleray.serve.context import RequestContext, _serve_request_context
@@ -88,6 +88,7 @@ class Call:
     """One call that holds a slot. `answer`, `begin`, `finish` and `fail` may be called from any thread, once in all."""
 
     __slots__ = (
+        "asgi_scope",
         "begun_at",
         "cancelled",
         "context",
@@ -111,6 +112,8 @@ class Call:
         self.begun_at = 0.0
         """When user code got it; 0: it has not, or it is nobody's traffic, so that it is not counted."""
         self.took_us = 0
+        self.asgi_scope: dict[str, Any] | None = None
+        """What an ASGI application has got."""
         self.status = 0
         self.taken_at = monotonic() if floor.access is not None else 0.0
         self.context: RequestContext | None = None
@@ -253,13 +256,10 @@ class Call:
 
     # ---- answers, on the loop ---------------------------------------------------------------------------------
 
-    pattern = ""
-    """The route that an ASGI application has matched, below the prefix of the application."""
-
     @property
     def route(self) -> Route:
         """What it is counted under."""
-        return self.incoming.head.route
+        return route_of(self.incoming.head.route, self.asgi_scope)
 
     def count_error(self, kind: str) -> None:
         """From any thread, before the answer: user code has raised an exception of that name."""
@@ -285,7 +285,8 @@ class Call:
     def _leave(self) -> int:
         floor = self.floor
         if self.begun_at:
-            self.took_us = int(1000.0 * floor.metrics.ended(self.route, self.begun_at))
+            route = self.incoming.head.route if self.asgi_scope is None else self.route
+            self.took_us = floor.metrics.ended(route, self.begun_at)
         if self.in_thread:
             self.in_thread = False
             floor.threads.done()
@@ -300,7 +301,8 @@ class Call:
         if self.floor.access is not None:
             self._log_access(self.floor.access, "")
         try:
-            self.incoming.reply(ReplyHead(load, status, headers, 0, self.took_us, self.pattern), body)
+            pattern = "" if self.asgi_scope is None else pattern_of(self.asgi_scope)
+            self.incoming.reply(ReplyHead(load, status, headers, 0, self.took_us, pattern), body)
         except Exception as error:  # a user's status or header that no head can hold: the caller still waits
             request_id = self.incoming.head.request_id
             logger.error("Request %s has failed: its answer cannot be sent.", request_id, exc_info=error)
@@ -311,7 +313,7 @@ class Call:
     def _begin(self, status: int, headers: Headers, first: bytes) -> None:
         self.status = status
         took_us = int(1e6 * (monotonic() - self.begun_at)) if self.begun_at else 0
-        head = ReplyHead(self.floor.slots.ongoing, status, headers, 0, took_us, self.pattern)
+        head = ReplyHead(self.floor.slots.ongoing, status, headers, 0, took_us, pattern_of(self.asgi_scope))
         self.incoming.reply(head, first, False)
 
     def _finish(self) -> None:

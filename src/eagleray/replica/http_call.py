@@ -21,7 +21,7 @@ from eagleray.http.asgi import Exchange, make_scope
 from eagleray.replica.call import Call, Floor
 from eagleray.replica.encode import JSON, TEXT, encode_result
 from eagleray.replica.errors import trimmed
-from eagleray.replica.metrics import Route, text_of
+from eagleray.replica.metrics import text_of
 from eagleray.replica.typed import RequestRefused
 from eagleray.serve.context import _serve_request_context
 from eagleray.wire.messages import Headers
@@ -104,7 +104,7 @@ class HttpCall(Call):
         exchange = self.exchange
         user = self.floor.user
         assert user.app is not None
-        scope = self.scope
+        scope = self.asgi_scope = self.scope
         if user.lifespan is not None and user.lifespan.state:
             scope["state"] = user.lifespan.state.copy()
         try:
@@ -142,18 +142,6 @@ class HttpCall(Call):
                 f"`starlette.responses.StreamingResponse(generator)` to stream, or a list."
             )
         return encode_result(result)
-
-    @property
-    def pattern(self) -> str:  # type: ignore[override]
-        if self.floor.user.app is None:
-            return ""
-        found = getattr(self.scope.get("route"), "path", "")  # as FastAPI leaves it
-        return found if type(found) is str else ""
-
-    @property
-    def route(self) -> Route:
-        pattern = self.pattern
-        return (self.incoming.head.route, pattern) if pattern else self.incoming.head.route
 
     def cancel(self) -> None:
         super().cancel()

@@ -11,8 +11,9 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
-from eagleray.base.metrics import Registry
+from eagleray.base.metrics import Distribution, Registry
 from eagleray.replica.slots import Slots
 
 REPLICA_LABELS = ("deployment", "replica", "application")
@@ -31,6 +32,18 @@ Route = str | tuple[str, str]
 """A route prefix, or one and the pattern below it that an ASGI application has matched."""
 
 
+def pattern_of(scope: dict[str, Any] | None) -> str:
+    """The route that an ASGI application has matched, below the prefix of the application; "" if that is not known."""
+    found = getattr(scope.get("route"), "path", "") if scope is not None else ""  # as FastAPI leaves it
+    return found if type(found) is str else ""
+
+
+def route_of(prefix: str, scope: dict[str, Any] | None) -> Route:
+    """What a request is counted under; `scope` is what an ASGI application has got."""
+    pattern = pattern_of(scope)
+    return (prefix, pattern) if pattern else prefix
+
+
 def text_of(route: Route) -> str:
     """The value of the label `route`."""
     if isinstance(route, str):
@@ -39,21 +52,22 @@ def text_of(route: Route) -> str:
     return prefix.rstrip("/") + pattern
 
 
-class RouteSeries:
-    """The series of one route."""
+class RouteSeries(Distribution):
+    """The latencies of one route, whose number is that of its requests, and the largest of late."""
 
-    __slots__ = ("_clock", "latency", "peak", "peaks", "requests", "slot_ends_at")
+    __slots__ = ("is_open", "peak", "peaks", "slot_ends_at")
 
-    def __init__(self, metrics: ReplicaMetrics, route: str) -> None:
-        labels = (*metrics.labels, route)
-        self._clock = metrics.clock
-        self.requests = metrics.requests.value(*labels)
-        self.latency = metrics.latency.distribution(*labels)
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        super().__init__(bounds)
+        self.is_open = False
         self.peak = 0.0
         self.slot_ends_at = 0.0
         self.peaks: deque[tuple[float, float]] = deque(maxlen=_SLOTS)
         """(end, largest latency) of the slots before the present one; those that are too old may be among them."""
-        metrics.largest.read(self.largest_ms, *labels)
+
+    def total(self) -> float:
+        """How many requests there were."""
+        return float(self.count)
 
     def turn(self, now: float) -> None:
         """The present slot has ended."""
@@ -62,9 +76,9 @@ class RouteSeries:
         self.peak = 0.0
         self.slot_ends_at = now + _SLOT_S
 
-    def largest_ms(self) -> float:
+    def largest_ms(self, now: float) -> float:
         """The largest latency of the last 60 s. Only reads: another thread may collect."""
-        since = self._clock() - _SLOT_S * _SLOTS
+        since = now - _SLOT_S * _SLOTS
         peaks = (*tuple(self.peaks), (self.slot_ends_at, self.peak))
         return max((peak for ends_at, peak in peaks if ends_at >= since), default=0.0)
 
@@ -144,23 +158,19 @@ class ReplicaMetrics:
 
     # ---- of calls --------------------------------------------------------------------------------------------
 
-    def ended(self, route: Route, begun_at: float) -> float:
-        """User code has processed a request that it got at `begun_at`; returns the milliseconds since."""
+    def ended(self, route: Route, begun_at: float) -> int:
+        """User code has processed a request that it got at `begun_at`; returns the microseconds since."""
         now = self.clock()
-        series = self._routes.get(route)
-        if series is None:
-            series = self._open(route)
+        series = self._routes.get(route) or self._open(route)
         took_ms = (now - begun_at) * 1000.0
-        series.requests.value += 1.0
-        latency = series.latency
-        latency.sum += took_ms  # as `observe`, without the call of it
-        latency.counts[bisect_left(latency.bounds, took_ms)] += 1
-        latency.count += 1
+        series.sum += took_ms  # as `observe`, without the call of it
+        series.counts[bisect_left(series.bounds, took_ms)] += 1
+        series.count += 1
         if now >= series.slot_ends_at:
             series.turn(now)
         if took_ms > series.peak:
             series.peak = took_ms
-        return took_ms
+        return int(took_ms * 1000.0)
 
     def failed(self, route: Route, kind: str) -> None:
         """User code has raised an exception of that name."""
@@ -185,7 +195,12 @@ class ReplicaMetrics:
     def _open(self, route: Route) -> RouteSeries:
         if len(self._routes) >= _MOST_KNOWN:
             self._routes.clear()
-        series = self._routes[route] = RouteSeries(self, text_of(route))
+        labels = (*self.labels, text_of(route))
+        series = self._routes[route] = self.latency.distribution_as(RouteSeries, *labels)
+        if not series.is_open:
+            series.is_open = True
+            self.requests.read(series.total, *labels)
+            self.largest.read(lambda: series.largest_ms(self.clock()), *labels)
         return series
 
     # ---- when somebody collects --------------------------------------------------------------------------------
@@ -195,7 +210,7 @@ class ReplicaMetrics:
         now, past = self.clock(), self._busy
         if now - past[-1][0] < _SLOT_S:
             return self._utilization
-        total = sum(series.latency.sum for series in tuple(self._routes.values()))
+        total = sum(series.sum for series in tuple(self._routes.values()))
         past.append((now, total))
         while len(past) > 2 and past[1][0] <= now - _BUSY_WINDOW_S:
             past.popleft()

@@ -56,7 +56,7 @@ class WebSocketCall(Call):
         assert user.app is not None and http is not None
         try:
             self.enter()
-            scope = make_websocket_scope(http)
+            scope = self.asgi_scope = make_websocket_scope(http)
             if user.lifespan is not None and user.lifespan.state:
                 scope["state"] = user.lifespan.state.copy()
             await user.app(scope, websocket.receive, websocket.send)

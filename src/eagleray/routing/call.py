@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from eagleray.routing.target import Target
 
 NEW, QUEUED, SENT, ABANDONED, DONE = range(5)
+UNCOUNTED, COUNTED, MEASURED = range(3)
+"""Whether the router's metrics know of the call, and are to know its times."""
 
 
 class RoutedCall(CallHandler):
@@ -42,6 +44,7 @@ class RoutedCall(CallHandler):
         "head",
         "key",
         "line",
+        "measured",
         "pool",
         "sent_at",
         "since",
@@ -65,6 +68,7 @@ class RoutedCall(CallHandler):
         self.sent_at = 0.0
         self.came_at = 0.0
         """When a proxy got it; 0 for calls of handles."""
+        self.measured = UNCOUNTED
         self.since = 0.0
         """Since when it waits for a replica; 0 as long as it never has."""
 
@@ -118,8 +122,9 @@ class RoutedCall(CallHandler):
         target = self.target
         if target is not None:
             record = target.record
-            metrics = target.pool.metrics
-            if metrics is not None:
+            if self.measured == MEASURED:
+                metrics = target.pool.metrics
+                assert metrics is not None
                 metrics.answered(self, head.took_us)
             if record is not None:
                 record.answered(self, head.status)

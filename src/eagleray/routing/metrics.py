@@ -1,21 +1,21 @@
 """What a router counts: calls that enter, what becomes of them, and where their time goes.
 
-The series of a deployment are resolved when its pool is opened, those of a route with its first call. An answered call
-costs two clocks and a few additions; numbers that the pool has anyway are read from it when somebody collects. Belongs
-to the router's loop, but for `entered_alone`.
+The series of a deployment are resolved when its pool is opened, those of a route with its first call. Numbers that the
+pool has anyway are read from it when somebody collects. Belongs to the router's loop, but for `entered_alone`.
 
-The time of a call is told by hop: `route`, in a proxy, from its arrival until it is to be sent; `queue`, waiting for a
-replica; `execute`, in user code, as the replica says; `network`, the rest until the answer begins.
+All calls are counted, but the times of at most about 1,000 a second for each route are measured: to measure all would
+cost a proxy at full load more than all else that is counted here. They are told by hop: `route`, in a proxy, from
+a call's arrival until it is to be sent; `queue`, waiting for a replica; `execute`, in user code, as the replica says;
+`network`, the rest until the answer begins.
 """
 
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from eagleray.base.metrics import OVERFLOW, Distribution, Metric, Registry
+from eagleray.base.metrics import OVERFLOW, Metric, Registry, Waits
 
 if TYPE_CHECKING:
     from eagleray.routing.call import RoutedCall
@@ -28,6 +28,9 @@ HOP_MS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5
 Origin = tuple[str, str]
 """What kind of process routes (PROXY, REPLICA, DRIVER; Ray Serve's `handle_source`), and which one."""
 
+_MEASURED_EVERY_S = 0.001
+_MOST_UNMEASURED = 64
+"""Calls from one that is measured to the next, at most."""
 _TOLD_S = 30.0
 """Seconds after which a collector has seen a value."""
 _MOST_KNOWN = 100
@@ -84,7 +87,7 @@ class RouterMetrics:
         )
         self.hops = histogram(
             "eagleray_request_hop_ms",
-            "Time of answered calls by hop (queue, route, execute, network), in milliseconds.",
+            "Time of a sample of answered calls by hop (queue, route, execute, network), in milliseconds.",
             *("application", "deployment", "hop"),
             bounds=HOP_MS,
         )
@@ -98,13 +101,26 @@ class RouterMetrics:
         return PoolMetrics(self, pool)
 
 
-class _Entered:
-    """Calls of one route: on the loop, and sent by other threads."""
+class Entered:
+    """Calls of one route: on the loop, and sent by other threads. Of the first, so many are measured as suffices."""
 
-    __slots__ = ("alone", "count")
+    __slots__ = ("_last", "_stride", "alone", "count", "measured_at")
 
     def __init__(self) -> None:
         self.count = self.alone = 0
+        self.measured_at = 1
+        """The number of the next call whose times are measured."""
+        self._stride = 1
+        self._last = 0.0
+
+    def measure(self, now: float) -> None:
+        """A call is measured: says which one is next, so that about 1,000 a second are."""
+        passed_s, self._last = now - self._last, now
+        if passed_s < _MEASURED_EVERY_S:
+            self._stride = min(2 * self._stride, _MOST_UNMEASURED)
+        else:
+            self._stride = max(1, int(self._stride * _MEASURED_EVERY_S / passed_s))
+        self.measured_at = self.count + self._stride
 
     def total(self) -> float:
         return float(self.count + self.alone)
@@ -118,16 +134,16 @@ class PoolMetrics:
         "_clock",
         "_deployment",
         "_execute",
-        "_fulfillment",
         "_lock",
         "_metrics",
         "_network",
         "_queue",
         "_retired",
         "_route",
-        "_routes",
         "args_resolution",
         "reserved",
+        "routes",
+        "waits",
     )
 
     def __init__(self, metrics: RouterMetrics, pool: Pool) -> None:
@@ -137,7 +153,8 @@ class PoolMetrics:
         self._clock = metrics.clock
         self._app, self._deployment = app, deployment
         self._lock = threading.Lock()
-        self._routes: dict[str, _Entered] = {}
+        self.routes: dict[str, Entered] = {}
+        """What has come, by route; `open` one that is not there."""
         self._retired: list[tuple[float, tuple[str, ...]]] = []
         self.reserved = 0
         """Slots that `choose_replica` holds here."""
@@ -149,7 +166,8 @@ class PoolMetrics:
         metrics.tasks.read(lambda: pool.queued, *task)
         metrics.backing_off.read(lambda: 0.0, *task)
         self.args_resolution = metrics.args_resolution.distribution(*handle)
-        self._fulfillment = metrics.fulfillment.distribution(deployment, actor_id, app, source)
+        self.waits = metrics.fulfillment.distribution_as(Waits, deployment, actor_id, app, source)
+        """How long calls have waited for a replica."""
         hops = [
             metrics.hops.distribution(app, deployment, hop)
             for hop in ("queue", "route", "execute", "network")
@@ -158,49 +176,39 @@ class PoolMetrics:
 
     # ---- calls -----------------------------------------------------------------------------------------------
 
-    def entered(self, route: str) -> None:
-        """A call has come, on the loop."""
-        (self._routes.get(route) or self._open(route)).count += 1
-
     def entered_alone(self, route: str) -> None:
         """From any thread: a call was sent without the loop."""
         with self._lock:
-            entered = self._routes.get(route)
+            entered = self.routes.get(route)
             if entered is not None:
                 entered.alone += 1
                 return
-        self._open(route).alone += 1
+        self.open(route).alone += 1
 
-    def _open(self, route: str) -> _Entered:
+    def open(self, route: str) -> Entered:
+        """The calls of a route."""
         with self._lock:
-            if len(self._routes) >= _MOST_KNOWN:
+            if len(self.routes) >= _MOST_KNOWN:
                 route = OVERFLOW
-            entered = self._routes.get(route)
+            entered = self.routes.get(route)
             if entered is None:
                 source, actor_id = self._metrics.origin
-                entered = self._routes[route] = _Entered()
+                entered = self.routes[route] = Entered()
                 ours = self._deployment, route, self._app, source
                 self._metrics.handle_requests.read(entered.total, source, *ours[:3])
                 self._metrics.router_requests.read(entered.total, *ours, actor_id)
             return entered
 
     def answered(self, call: RoutedCall, took_us: int) -> None:
-        """The answer of a call has begun, after so many microseconds in user code."""
+        """The answer of a measured call has begun, after so many microseconds in user code."""
         sent_at, since, came_at = call.sent_at, call.since, call.came_at
-        if since:
-            waited_ms = (sent_at - since) * 1000.0
-            self._fulfillment.observe(waited_ms)
-            self._queue.observe(waited_ms)
-        else:
-            for at_once in (self._fulfillment, self._queue):
-                at_once.counts[0] += 1
-                at_once.count += 1
+        self._queue.observe((sent_at - since) * 1000.0 if since else 0.0)
         if came_at:
-            _observe(self._route, ((since or sent_at) - came_at) * 1000.0)
+            self._route.observe(((since or sent_at) - came_at) * 1000.0)
         if took_us:
             execute_ms = took_us / 1000.0
-            _observe(self._execute, execute_ms)
-            _observe(self._network, max(0.0, (self._clock() - sent_at) * 1000.0 - execute_ms))
+            self._execute.observe(execute_ms)
+            self._network.observe(max(0.0, (self._clock() - sent_at) * 1000.0 - execute_ms))
 
     def shed(self, code: str) -> None:
         """A call was refused before it was sent."""
@@ -235,10 +243,3 @@ class PoolMetrics:
     def _labels_of(self, target: Target) -> tuple[str, ...]:
         source, actor_id = self._metrics.origin
         return self._deployment, target.entry.replica_id, actor_id, self._app, source
-
-
-def _observe(series: Distribution, value: float) -> None:
-    """As `Distribution.observe`: a function is called faster than a method."""
-    series.sum += value
-    series.counts[bisect_left(series.bounds, value)] += 1
-    series.count += 1

@@ -15,14 +15,14 @@ from typing import Protocol
 from eagleray.base.errors import EaglerayError
 from eagleray.routing import admission
 from eagleray.routing.board import Board
-from eagleray.routing.call import NEW, SENT, RoutedCall
+from eagleray.routing.call import COUNTED, MEASURED, NEW, SENT, UNCOUNTED, RoutedCall
 from eagleray.routing.ejection import Ejection
 from eagleray.routing.policies import Policy, power_of_two
 from eagleray.routing.record import Record
 from eagleray.routing.table import DeploymentEntry, RouterEntry
 from eagleray.routing.target import Target
 from eagleray.routing.waiting import Patience, Timer, since
-from eagleray.routing.waiting_room import Chooser, Fanout, WaitingRoom
+from eagleray.routing.waiting_room import Chooser, WaitingRoom
 from eagleray.wire.messages import ReplicaReport
 
 
@@ -60,19 +60,30 @@ class Pool(WaitingRoom):
     def starving(self) -> None:
         self._owner.starved(self)
 
+    def unknown(self) -> None:
+        self._owner.missed(self)
+
     # ---- calls -----------------------------------------------------------------------------------------------
 
     def submit(self, call: RoutedCall) -> None:
         call.pool = self
         metrics = self.metrics
-        if metrics is not None and not call.sent_at:  # it has not been here before
-            metrics.entered(call.head.route)
+        if metrics is not None and not call.measured:  # it has not been here before
+            call.measured = COUNTED
+            route = call.head.route
+            entered = metrics.routes.get(route) or metrics.open(route)
+            entered.count += 1
+            if entered.count >= entered.measured_at:
+                call.measured = MEASURED
+                entered.measure(self.clock())
         if not self.waiting.count:
             if self._plain and not call.head.multiplexed_model_id:
                 target = power_of_two(self.targets)
             else:
                 target = self.policy.pick(call, self.targets, True) if self.chooser is None else None
             if target is not None:
+                if metrics is not None:
+                    metrics.waits.none += 1
                 self.send_to(call, target)
                 return
         refused = admission.unavailable(self.entry, bool(self.targets)) or self._admit(call)
@@ -103,6 +114,7 @@ class Pool(WaitingRoom):
             target.record.sent(call)
         elif metrics is not None:
             call.sent_at = self.clock()
+            call.measured = MEASURED
         sent = False
         try:
             sent = client.call_alone(call.head, call.body, call, call.opened)
@@ -110,7 +122,7 @@ class Pool(WaitingRoom):
             if not sent and call.stream is None:  # also when Ctrl-C came between
                 call.state = NEW
                 call.target = None
-                call.sent_at = 0.0
+                call.measured = UNCOUNTED
                 post(target.release, None)
         if sent and metrics is not None:
             metrics.entered_alone(call.head.route)
@@ -156,21 +168,11 @@ class Pool(WaitingRoom):
         call.target = target
         if target.record is not None:
             target.record.sent(call)
-        elif call.head.deadline or self.metrics is not None:
+        elif call.head.deadline or call.measured == MEASURED:
             call.sent_at = self.clock()
+        if call.since and self.metrics is not None:
+            self.metrics.waits.observe((self.clock() - call.since) * 1000.0)
         call.stream = target.client.call(call.head, call.body, end=call.body_complete, handler=call)
-
-    def spread(self, fanout: Fanout) -> None:
-        """Gives `fanout` the targets of all replicas that run now, or as soon as a table names the deployment."""
-        refused = admission.unavailable(self.entry, bool(self.targets))
-        if refused is not None:
-            fanout.on_failed(refused)
-            return
-        self.fanouts.append(fanout)
-        if self.entry is None:
-            self._owner.missed(self)
-        else:
-            self.fan_out()
 
     # ---- targets ---------------------------------------------------------------------------------------------
 

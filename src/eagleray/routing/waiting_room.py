@@ -121,10 +121,25 @@ class WaitingRoom:
     def starving(self) -> None:
         """A call waits where there is no replica."""
 
+    def unknown(self) -> None:
+        """Somebody waits for a deployment that no table names."""
+
     def line_up_again(self) -> None:
         """Lines have another meaning now; who came first is still first."""
         for call in sorted(self.waiting.clear(), key=_since):
             self._line_up(call, False)
+
+    def spread(self, fanout: Fanout) -> None:
+        """Gives `fanout` the targets of all replicas that run now, or as soon as a table names the deployment."""
+        refused = admission.unavailable(self.entry, bool(self.targets))
+        if refused is not None:
+            fanout.on_failed(refused)
+            return
+        self.fanouts.append(fanout)
+        if self.entry is None:
+            self.unknown()
+        else:
+            self.fan_out()
 
     def fan_out(self) -> None:
         """A table names the deployment."""

@@ -148,7 +148,7 @@ def test_routes_without_end_are_counted_together() -> None:
     case = Case()
     assert case.pool.metrics is not None
     for number in range(130):
-        case.pool.metrics.entered(f"/{number}")
+        case.pool.metrics.open(f"/{number}").count += 1
     found = case.values("serve_num_router_requests")
     assert (
         sum(found.values()) == 130 and sum(value for labels, value in found.items() if OVERFLOW in labels) > 1
@@ -168,7 +168,23 @@ def test_calls_of_threads_are_all_counted() -> None:
     for thread in threads:
         thread.start()
     for _ in range(500):
-        metrics.entered("")
+        metrics.open("").count += 1
     for thread in threads:
         thread.join()
     assert case.values("serve_num_router_requests") == {("d", "", "app", "PROXY", "p1"): 8500.0}
+
+
+def test_all_calls_are_counted_but_only_so_many_are_measured() -> None:
+    case = Case()
+    for _ in range(10_000):
+        case.world.now += 0.0001
+        case.answer(case.submit())
+    assert case.values("serve_num_router_requests") == {("d", "/a", "app", "PROXY", "p1"): 10_000.0}
+    assert 400 < case.hops()["queue"][0] < 1600
+    (waits,) = [one for one in case.registry.collect(everything=True) if "fulfillment" in one.name]
+    assert [sum(one.counts or ()) for one in waits.samples] == [10_000]
+    before = case.hops()["queue"][0]
+    for _ in range(100):
+        case.world.now += 0.1
+        case.answer(case.submit())
+    assert case.hops()["queue"][0] > before + 80
