@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
@@ -37,8 +36,6 @@ _REST_VERSION = "4"
 _JSON: Headers = [(b"content-type", b"application/json")]
 _API_TYPES = ("imperative", "declarative")
 _SCALED = "Scaling request received. Deployment will get scaled asynchronously."
-_HIDDEN = "<hidden>"
-_CREDENTIALS = re.compile(r"://[^/@\s]+@")
 _MAX_WARNINGS_BYTES = 8192
 
 
@@ -105,10 +102,10 @@ class Actions:
             return Answer(400, TEXT, text.encode("utf-8", "replace"))
         if _flag(call.query, "routed"):
             await self._operations.wait_routed()
-        return _json(_visible(self._operations.details(wanted.lower() or None), call.role))
+        return _json(self._operations.details(wanted.lower() or None))
 
     async def _get_application(self, call: Call) -> Answer:
-        return _json(_visible(self._application(call.match.variables["name"]), call.role))
+        return _json(self._application(call.match.variables["name"]))
 
     def _application(self, name: str) -> dict[str, Any]:
         applications: dict[str, dict[str, Any]] = self._operations.details(None)["applications"]
@@ -211,26 +208,3 @@ def _warnings(warnings: list[str]) -> Headers:
     if len(text) > _MAX_WARNINGS_BYTES:
         text = json.dumps([f"There are {len(warnings)} warnings, too many to show here."])
     return [(b"x-eagleray-warnings", text.encode())]
-
-
-def _visible(details: dict[str, Any], role: Role) -> dict[str, Any]:
-    """Values of environment variables, and passwords in URLs such as that of a package index, are secrets.
-
-    They are for those who could change them anyway.
-    """
-    return details if role >= Role.ADMIN else cast(dict[str, Any], _without_secrets(details))
-
-
-def _without_secrets(value: Any) -> Any:
-    if isinstance(value, str):
-        return _CREDENTIALS.sub(f"://{_HIDDEN}@", value) if "://" in value else value
-    if isinstance(value, dict):
-        return {
-            key: dict.fromkeys(item, _HIDDEN)
-            if key == "env_vars" and isinstance(item, dict)
-            else _without_secrets(item)
-            for key, item in value.items()
-        }
-    if isinstance(value, list):
-        return [_without_secrets(item) for item in value]
-    return value

@@ -15,6 +15,7 @@ from typing import Any
 
 from eagleray.base.clock import wall_time_s
 from eagleray.base.errors import ConfigError, NotFoundError, PreconditionError
+from eagleray.base.secrets import HIDDEN, hide, restore
 from eagleray.controller import intake
 from eagleray.controller.controller import Admission, Controller, Prepare
 from eagleray.controller.details import Details
@@ -25,6 +26,7 @@ from eagleray.spec.application import ApplicationSpec
 from eagleray.spec.config import Config, HTTPOptionsSchema, check_depth, gRPCOptionsSchema, read_config
 from eagleray.spec.environment import is_archive
 from eagleray.spec.imports import config_imports
+from eagleray.spec.problems import show
 from eagleray.wire.control import NodeConfig
 
 _TELLING = ("target_capacity", "logging_config")
@@ -96,16 +98,17 @@ class Declarations:
         await publisher.wait_known(publisher.table.version)
 
     def applied_config(self) -> dict[str, dict[str, Any]]:
-        """What the user wrote of each declared application, by name."""
+        """What the user wrote of each declared application, by name, without secrets; see `base.secrets`."""
         return {
-            name: json.loads(row.config)
+            name: hide(json.loads(row.config))
             for name, row in self._world.applications.items()
             if row.config and not row.deleting
         }
 
     def details(self, api_type: str | None = None) -> dict[str, Any]:
-        """`ServeInstanceDetails` as JSON types; see `Details.read`."""
-        return self._details.read(api_type)
+        """`ServeInstanceDetails` as JSON types, without secrets; see `Details.read`."""
+        found: dict[str, Any] = hide(self._details.read(api_type))
+        return found
 
     def _read(self, data: Mapping[str, Any], source: str) -> Config:
         """As `read_config`; what was read last is not read again, for tools put the same file every few seconds.
@@ -124,10 +127,10 @@ class Declarations:
     def _admit(self, config: Config, merge: bool, sys_path: tuple[str, ...]) -> Prepare:
         def prepare(world: World) -> Admission:
             intake.check_open(world)
-            wanted = config.applications
             former = {
                 name: row for name, row in world.applications.items() if row.config and not row.deleting
             }
+            wanted = _restored(config, world)
             others = {name: row for name, row in former.items() if name not in wanted}
             going = () if merge else tuple(others)
             prefixes = {one.name: one.route_prefix for one in config.schema.applications}
@@ -209,6 +212,22 @@ def _declare(
         imports=imports,
     )
     return [e.ImportRequested(name, request, wall_time_s(), config=text, code_digest=digest)]
+
+
+def _restored(config: Config, world: World) -> dict[str, dict[str, Any]]:
+    """The applications of a config, with the values that are kept of what it shows as hidden."""
+    found, problems = {}, []
+    for name, written in config.applications.items():
+        row = world.applications.get(name)
+        kept = json.loads(row.config) if row is not None and row.config else {}
+        found[name], missing = restore(written, kept)
+        problems += [f"applications[{name!r}].{show(path)}" for path in missing]
+    if problems:
+        raise ConfigError(
+            f"These values are {HIDDEN}, as configs are shown, and nothing is kept that they could stand for; write "
+            "them anew:\n  " + "\n  ".join(problems)
+        )
+    return found
 
 
 def _was_given_up(world: World, name: str) -> bool:

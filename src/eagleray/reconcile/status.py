@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from eagleray.base.secrets import hide_text
 from eagleray.reconcile.applications import ApplicationRow
 from eagleray.reconcile.deployment import shortage_of
 from eagleray.reconcile.events import BuildRequest
@@ -78,7 +79,7 @@ def application_status(
     if row.deleting:
         return ApplicationStatus.DELETING, ""
     if row.error:
-        return ApplicationStatus.DEPLOY_FAILED, row.error
+        return ApplicationStatus.DEPLOY_FAILED, hide_text(row.error)
     if row.build is not None:  # what its deployments are now is the version before
         return ApplicationStatus.DEPLOYING, _preparing_message(preparing, row.build)
     failed = [name for name, one in deployments.items() if one.status is _S.DEPLOY_FAILED]
@@ -110,7 +111,7 @@ def deployment_overview(world: World, key: str) -> DeploymentStatusOverview:
     deployment = world.deployments[key]
     counts = Counter(replica_state(instance.state) for instance in world.instances_of(key))
     status, trigger = _deployment_status(world, deployment)
-    return DeploymentStatusOverview(status, trigger, dict(counts), _message(world, deployment))
+    return DeploymentStatusOverview(status, trigger, dict(counts), hide_text(_message(world, deployment)))
 
 
 def proxy_error(world: World, key: str = PROXY_KEY) -> str:

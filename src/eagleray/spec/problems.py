@@ -13,6 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from eagleray.base.secrets import hide_text, is_secret
+
 Path = tuple[str | int, ...]
 """Keys and indices from the top of the file."""
 
@@ -21,9 +23,6 @@ MAX_TOLD = 100
 
 _MAX_SHOWN = 60
 """Characters of a wrong value that a message repeats."""
-
-_SECRET = frozenset(("env_vars", "ssl_keyfile_password"))
-"""Keys whose values no message may repeat."""
 
 _ANY = "*"
 
@@ -113,13 +112,18 @@ def read_problems(error: ValidationError, data: Any, unknown: Iterable[Problem])
             problems.append(Problem((*path, name), f"is required{hint}"))
             continue
         text = one["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        is_told = isinstance(one["input"], dict) or "got" in text or _SECRET & set(path)
+        is_told = isinstance(one["input"], dict) or "got" in text or _is_secret(path)
         given = "" if is_told else f", got {_brief(one['input'])}"
-        problems.append(Problem(path, f"{text.rstrip('.')}{given}"))
+        problems.append(Problem(path, hide_text(f"{text.rstrip('.')}{given}")))
     if not problems:
         return problems
     # A report on the whole file repeats what the reports on its parts say.
     return [one for one in problems if one.path] or problems
+
+
+def _is_secret(path: Path) -> bool:
+    """Whether no message may repeat the value."""
+    return "env_vars" in path or any(is_secret(str(step)) for step in path)
 
 
 def _existing(loc: Iterable[str | int], data: Any) -> Path:

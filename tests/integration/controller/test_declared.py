@@ -102,7 +102,34 @@ def test_a_file_is_served_and_the_same_file_again_costs_nothing(directory: Path)
             assert (await declared.put(first, second)).error == ""
         assert declared.refs() == before and len(declared.builds) == 2
         assert await declared.running.status() == status
-        assert await declared.applied() == {"a": first, "b": second}
+        shown = {**second, "runtime_env": {"env_vars": {"X": "<hidden>"}}}
+        assert await declared.applied() == {"a": first, "b": shown}
+
+    scene(directory, scenario)
+
+
+def test_what_is_shown_of_a_config_can_be_deployed_again(directory: Path) -> None:
+    def secret(value: str, **more: str) -> dict[str, Any]:
+        return app("a", runtime_env={"env_vars": {"KEY": value, **more}})
+
+    def seen(declared: Declared) -> str:
+        child = next(one for one in declared.engine.replicas() if one.launch.app == "a")
+        return str(child.request.env["KEY"])
+
+    async def scenario(declared: Declared) -> None:
+        await declared.serve(secret("s3cret"))
+        before, builds = declared.refs(), len(declared.builds)
+        shown = list((await declared.applied()).values())
+        assert shown == [secret("<hidden>")]
+        assert (await declared.put(*shown)).error == ""
+        assert (declared.refs(), len(declared.builds)) == (before, builds), "it is what it was"
+        error = (await declared.put(secret("<hidden>", NEW="<hidden>"))).error
+        assert "applications['a'].runtime_env.env_vars.NEW" in error and "write them anew" in error
+        assert "env_vars.KEY" not in error
+        error = (await declared.put(app("b", runtime_env={"env_vars": {"KEY": "<hidden>"}}))).error
+        assert "applications['b'].runtime_env.env_vars.KEY" in error
+        await declared.serve(secret("<hidden>", LEVEL="1"))
+        assert seen(declared) == "s3cret", "kept beside what is new"
 
     scene(directory, scenario)
 

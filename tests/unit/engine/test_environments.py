@@ -16,6 +16,7 @@ from eagleray.base.settings import Settings
 from eagleray.engine.environments.archive import Limits, unpack
 from eagleray.engine.environments.cache import Cache, cache_home
 from eagleray.engine.environments.child import prepare
+from eagleray.engine.environments.packages import unseen_options
 from eagleray.engine.exec import LOCK_FILE, hold
 
 LIMITS = Limits(files=20, bytes=1 << 20)
@@ -165,6 +166,40 @@ def test_paths_that_lead_nowhere(
     monkeypatch.setenv("EAGLERAY_ENVIRONMENT_HOME", str(tmp_path / "home"))
     error = prepare(recipe).error
     assert all(word in error for word in words), error
+
+
+@pytest.mark.parametrize(
+    ("options", "is_pip", "seen", "variables"),
+    [
+        (["--retries", "0"], True, ["--retries", "0"], {}),
+        (
+            ["--index-url", "https://me:pw@h/s", "--pre"],
+            True,
+            ["--pre"],
+            {"PIP_INDEX_URL": "https://me:pw@h/s"},
+        ),
+        (["--proxy=http://me:pw@h"], True, [], {"PIP_PROXY": "http://me:pw@h"}),
+        (
+            ["-f", "https://a:b@h/1", "-f", "https://a:b@h/2"],
+            True,
+            [],
+            {"PIP_FIND_LINKS": "https://a:b@h/1 https://a:b@h/2"},
+        ),
+        (["--index-url", "https://h/s"], False, ["--index-url", "https://h/s"], {}),
+        (["--default-index=https://me:pw@h/s"], False, [], {"UV_DEFAULT_INDEX": "https://me:pw@h/s"}),
+    ],
+)
+def test_options_with_passwords_are_not_arguments(
+    options: list[str], is_pip: bool, seen: list[str], variables: dict[str, str]
+) -> None:
+    assert unseen_options(options, is_pip) == (seen, variables)
+
+
+@pytest.mark.parametrize("options", [["--proxy", "http://me:s3cret@h"], ["https://me:s3cret@h"]])
+def test_options_that_would_show_a_password_are_refused(options: list[str]) -> None:
+    with pytest.raises(ConfigError, match="has credentials") as caught:
+        unseen_options(options, is_pip=False)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_password_of_an_index_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,14 +10,15 @@ import hashlib
 import importlib.util
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from eagleray.base.errors import ConfigError
+from eagleray.base.secrets import hide_text
 
 _LAST_LINES = 12
 _INDEX_VARIABLES = (
@@ -33,6 +34,16 @@ _INDEX_VARIABLES = (
     "UV_FIND_LINKS",
 )
 """Variables that decide what a requirement becomes, so they belong to the hash."""
+
+_LONG = {"-i": "--index-url", "-f": "--find-links"}
+_UV_VARIABLES = {
+    "--index-url": "UV_INDEX_URL",
+    "--extra-index-url": "UV_EXTRA_INDEX_URL",
+    "--default-index": "UV_DEFAULT_INDEX",
+    "--index": "UV_INDEX",
+    "--find-links": "UV_FIND_LINKS",
+}
+"""Options of uv that may name a URL, and its variables of the same meaning. pip has one for each option."""
 
 
 @dataclass(frozen=True)
@@ -106,23 +117,53 @@ def install(packages: Packages, path: str, timeout_s: float | None) -> None:
     else:
         command = [packages.installer, "pip", "install", "--python", python]
         check = [packages.installer, "pip", "check", "--python", python]
+    options, variables = unseen_options(packages.options, packages.installer == "pip")
     _run(
-        [*command, *packages.options, "-r", requirements],
+        [*command, *options, "-r", requirements],
         f"The packages of runtime_env could not be installed ({_brief(packages.text)})",
         packages.base,
         timeout_s,
+        variables,
     )
     if packages.check:
         _run(check, "The packages of runtime_env do not fit together", packages.base, timeout_s)
 
 
-def _run(command: list[str], failure: str, base: str, timeout_s: float | None) -> None:
+def unseen_options(options: Iterable[str], is_pip: bool) -> tuple[list[str], dict[str, str]]:
+    """`options` without those whose values have credentials, and these as variables, which `ps` does not show."""
+    seen: list[str] = []
+    variables: dict[str, str] = {}
+    for word in options:
+        name, is_joined, value = word.partition("=") if word.startswith("--") else (word, "", "")
+        if hide_text(word) == word:
+            seen.append(word)
+            continue
+        if not is_joined:
+            name, value = seen.pop() if seen else "", word
+        name = _LONG.get(name, name)
+        variable = f"PIP_{name[2:].upper().replace('-', '_')}" if is_pip else _UV_VARIABLES.get(name, "")
+        if not name.startswith("--") or not variable:
+            raise ConfigError(
+                f"The option {name or hide_text(word)} of runtime_env has credentials, and would show them to every "
+                "user of this machine: write them to a netrc file, or set the installer's variable for the instance."
+            )
+        variables[variable] = f"{variables[variable]} {value}" if variable in variables else value
+    return seen, variables
+
+
+def _run(
+    command: list[str],
+    failure: str,
+    base: str,
+    timeout_s: float | None,
+    variables: Mapping[str, str] | None = None,
+) -> None:
     # PYTHONPATH would let node's path hide what is to be installed.
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     process = subprocess.Popen(
         command,
         cwd=base,
-        env=environ,
+        env={**environ, **(variables or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -133,6 +174,7 @@ def _run(command: list[str], failure: str, base: str, timeout_s: float | None) -
         process.kill()
         output = process.communicate()[0].decode(errors="replace")
         failure += f": not within {timeout_s:g} s (EAGLERAY_ENVIRONMENT_TIMEOUT_S, or setup_timeout_seconds)"
+    output = hide_text(output)
     print(output, end="", flush=True)
     if process.returncode != 0:
         lines = [line for line in output.splitlines() if line.strip()][-_LAST_LINES:]
@@ -153,5 +195,4 @@ def _has_paths(text: str) -> bool:
 
 def _brief(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
-    text = ", ".join(lines[:5]) + (", ..." if len(lines) > 5 else "")
-    return re.sub(r"://[^/@\s]+@", "://****@", text)  # an index may be written with a password
+    return hide_text(", ".join(lines[:5]) + (", ..." if len(lines) > 5 else ""))
