@@ -107,6 +107,11 @@ GOALS = (
         (_at_most("cold", "first_200_s", 1.2), _at_most("cold", "first_200_s", 0.15, "ray")),
         (_at_most("cold", "first_200_s", 0.7),),
     ),
+    Goal(
+        "metrics and access logs on, over off: 32 connections",
+        (_at_least("observability", "c32_rps", 0.95, "eagleray-unwatched"),),
+        (),
+    ),
     Goal("processes", (_at_most("cold", "processes", 5),), (_at_most("cold", "processes", 4),)),
     Goal("memory (PSS), MB", (_at_most("cold", "pss_mb", 130),), (_at_most("cold", "pss_mb", 90),)),
     Goal(

@@ -37,6 +37,7 @@ class Remembering:
     calls: list[Any] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
+    scrapes: int = 0
     failure: Exception | None = None
     entered: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event | None = None
@@ -63,6 +64,7 @@ class Remembering:
         await self._note("wait_routed")
 
     def scrape(self) -> list[Snapshot]:
+        self.scrapes += 1
         return self.snapshots
 
     async def scale(self, app: str, deployment: str, num_replicas: int) -> None:

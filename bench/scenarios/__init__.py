@@ -13,6 +13,7 @@ from bench.scenarios.handle import Handle
 from bench.scenarios.json import Json, Typed
 from bench.scenarios.multiplex import Multiplex
 from bench.scenarios.noop import Noop
+from bench.scenarios.observability import Observability
 from bench.scenarios.overload import Overload
 from bench.scenarios.payload import Payload
 from bench.scenarios.stream import Stream
@@ -33,6 +34,7 @@ SCENARIOS: dict[str, Scenario] = {
         Batch(),
         BatchLatency(),
         Overload(),
+        Observability(),
         Cold(),
     )
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.systems.base import System
-from bench.systems.eagleray import Eagleray
+from bench.systems.eagleray import UNWATCHED, Eagleray
 from bench.systems.grpc_aio import GrpcAio
 from bench.systems.mosec import Mosec
 from bench.systems.ray import RayDefault, RayTuned
@@ -11,5 +11,14 @@ from bench.systems.uvicorn import Uvicorn, UvicornFastAPI
 
 SYSTEMS: dict[str, System] = {
     system.name: system
-    for system in (Uvicorn(), UvicornFastAPI(), GrpcAio(), Mosec(), RayDefault(), RayTuned(), Eagleray())
+    for system in (
+        Uvicorn(),
+        UvicornFastAPI(),
+        GrpcAio(),
+        Mosec(),
+        RayDefault(),
+        RayTuned(),
+        Eagleray(),
+        Eagleray(name="eagleray-unwatched", title="unwatched", settings=UNWATCHED),
+    )
 }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.environments import ROOT
 from bench.load import Request
 from bench.systems.base import APPS, DRIVEN, PROTOS, Launch, Workload, executable, grpc_request, http_request
+
+UNWATCHED = {"EAGLERAY_METRICS": "0", "EAGLERAY_LOG_LEVEL": "WARNING"}
+"""Nothing is counted, and no line of level INFO is written: no access log either."""
 
 
 class Eagleray:
@@ -16,11 +20,22 @@ class Eagleray:
     start_s = 2.0
     ends_orderly = True
 
-    def __init__(self, checkout: Path = ROOT, name: str = "eagleray", title: str = "Eagleray") -> None:
+    def __init__(
+        self,
+        checkout: Path = ROOT,
+        name: str = "eagleray",
+        title: str = "Eagleray",
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """`settings` are environment variables of the instance."""
         self.checkout, self.name, self.title = checkout, name, title
+        self.settings = dict(settings or {})
 
     def launch(self, workload: Workload, port: int, temp_dir: Path) -> Launch | None:
-        environment = {"PYTHONPATH": f"{self.checkout / 'src'}:{APPS}", "SERVE_IMPL": "eagleray"}
+        environment = {
+            "PYTHONPATH": f"{self.checkout / 'src'}:{APPS}",
+            "SERVE_IMPL": "eagleray",
+        } | self.settings
         if workload.name in DRIVEN:
             application = DRIVEN[workload.name]
             program = [executable("eagleray", "python"), str(APPS / "driver.py"), application, "1", str(port)]

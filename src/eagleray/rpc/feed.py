@@ -68,6 +68,11 @@ class MetricsFeed:
                 self._reader = None
                 self._disarm()
 
+    @property
+    def is_held_back(self) -> bool:
+        """Whether the reader does not read, so that nothing is sent."""
+        return self._reader is not None and not self._reader.writable
+
     def wake(self) -> None:
         """Something happens in a process that napped."""
         if self.asleep and self._loop is not None:
