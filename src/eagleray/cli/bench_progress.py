@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 _REFRESH_PER_S = 4.0
+_WIDTH = 60
+"""Of the bar, in characters."""
 _SWITCH_S = 0.0002
 """How long the drawing thread may hold the interpreter while the other one wants it."""
 
@@ -106,8 +108,8 @@ class _Bar:
         self._point = point or self._point
 
     def draw(self) -> RenderableType:
-        from rich.console import Group  # see above
-        from rich.progress_bar import ProgressBar
+        from rich.progress_bar import ProgressBar  # see above
+        from rich.table import Table
         from rich.text import Text
 
         plan, point = self._plan, self._point
@@ -115,7 +117,7 @@ class _Bar:
             return Text("waiting for the server to recover" if point is not None else "starting")
         gone = time.monotonic() - self._began
         rate = f"{plan.rate:,.1f}/s   " if plan.rate is not None else ""
-        return Group(
-            ProgressBar(total=plan.warm_up_s + plan.duration_s, completed=gone, width=60),
-            Text(rate + ("warming up" if point is None else describe(point).strip())),
-        )
+        shown = Table.grid()
+        shown.add_row(ProgressBar(total=plan.warm_up_s + plan.duration_s, completed=gone, width=_WIDTH))
+        shown.add_row(Text(rate + ("warming up" if point is None else describe(point).strip())))
+        return shown

@@ -30,6 +30,8 @@ _PATIENCE_S = 15.0
 """For a server to recover from a trial that was too much for it."""
 _LONGEST = 6.0
 """A slow rate is measured longer, up to so many times `duration_s`, until its percentile is of at least one request."""
+_STEADY = 10.0
+"""A trial lasts at least so many times the objective: a short one would hold as long as a queue can hide the excess."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Hunt:
     async def _try(self, rate: float) -> Trial:
         objective = self._objective
         allowed_share = 1 - objective.percentile / 100
-        given_s = self._plan.duration_s
+        given_s = max(self._plan.duration_s, _STEADY * objective.latency_s)
         needed_s = 1 / (allowed_share * rate) if allowed_share else math.inf
         plan = replace(self._plan, rate=rate, duration_s=max(given_s, min(needed_s, given_s * _LONGEST)))
         allowed = allowed_share * rate * plan.duration_s

@@ -132,7 +132,6 @@ class Load:
 
     def _sweep(self) -> None:
         now = time.monotonic()
-        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
         late = now - self.plan.timeout_s
         while self._schedule.next < late:  # first, so that nothing of it takes the place of what follows
             self._count_error(self._schedule.next, 0.0, "timeout", now)
@@ -141,6 +140,8 @@ class Load:
             oldest.close()
             self.failed(oldest, "timeout")
         self._watch.look(now)
+        delay_s = min(SWEEP_S, max(0.0, self._watch.next_at - now))
+        self._sweeper = self._loop.call_later(delay_s, self._sweep)
         self._look_for_end(now)
 
     def _look_for_end(self, now: float) -> None:
@@ -300,6 +301,11 @@ class _Watch:
         self._tick_at = time.monotonic() + _TICK_S
         self._cpu_at: float | None = None
         self._is_sending = True
+
+    @property
+    def next_at(self) -> float:
+        """When `look` has something to do."""
+        return min(self._tick_at, self._ends) if self._is_sending else self._tick_at
 
     def look(self, now: float) -> None:
         """To be called again and again."""
