@@ -13,7 +13,7 @@ import msgspec
 
 from eagleray.admin.gate import Refusal
 from eagleray.base.errors import ConfigError
-from eagleray.spec.texts import MAX_VALUES, parse_json, parse_yaml
+from eagleray.spec.texts import MAX_VALUES, parse_json, parse_yaml, yaml_mistake
 
 MAX_BODY_BYTES = 8 * 2**20
 """Of any request; beyond: 413."""
@@ -58,13 +58,8 @@ def _parse_yaml(body: bytes) -> Any:
         return msgspec.json.decode(msgspec.json.encode(value))
     except ConfigError as error:
         raise ConfigError(f"The body is not valid:\n{error}") from None
-    except yaml.MarkedYAMLError as error:
-        # Not its whole text, which quotes lines of the body: the answer goes to the audit log, too.
-        mark = error.problem_mark or error.context_mark
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"The body is not valid YAML{where}: {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError, ValueError, TypeError, UnicodeError) as error:
-        raise ConfigError(f"The body is not valid YAML: {error}") from None
+        raise ConfigError(f"The body is not valid YAML: {yaml_mistake(error)}") from None
 
 
 def _count(value: Any, left: int) -> int:

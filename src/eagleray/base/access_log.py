@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any
 
 from eagleray.base.clock import wall_time_s
-from eagleray.base.log_formats import Component, encode, stamp, trace_id
+from eagleray.base.log_formats import Component, encode, shown_id, stamp, trace_id
 
 Client = tuple[str, int]
 Entry = tuple[str, str, "int | str", float, float, str, str, str, "Client | None"]
@@ -96,14 +96,14 @@ class AccessLog:
         if self._attributes:
             known = self._known(entry, ended_at, time)
             extra = "".join(f"{known.get(name, '')} " for name in self._attributes)
-        scope = f"{entry[5]} " if entry[5] else ""
+        scope = f"{shown_id(entry[5])} " if entry[5] else ""
         return f"INFO {time} {self._origin} {scope}{extra}-- {self._message(entry)}"
 
     def _json(self, entry: Entry, ended_at: float, time: str) -> str:
         method, route, status, started_at, end, request_id, app, traceparent, _ = entry
         found: dict[str, Any] = {"levelname": "INFO", "asctime": time, **self._fields}
         if request_id:
-            found["request_id"] = request_id
+            found["request_id"] = shown_id(request_id)
         found["route"] = route
         if app:
             found["application"] = app

@@ -21,6 +21,9 @@ STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "
 _CONTROL = frozenset(("log_to_stderr", "serve_access_log", "skip_context_filter", "lines"))
 """Keys of `extra` that say what to do with a record and are no part of it."""
 
+MAX_ID = 200
+"""Characters of a request id in a line."""
+
 
 class Scope(Protocol):
     """The request under which a record is written; `request_id` is "" outside of any."""
@@ -68,7 +71,7 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The line without traceback, which the base class appends."""
-        request_id = self._scope().request_id if self._scope is not None else ""
+        request_id = shown_id(self._scope().request_id) if self._scope is not None else ""
         extra = "".join(f"{getattr(record, name, '')} " for name in self._attributes)
         scope = f"{request_id} " if request_id else ""
         return (
@@ -127,10 +130,17 @@ def scope_fields(scope: Scope) -> dict[str, str]:
     """What JSON says of the request; nothing outside of one."""
     if not scope.request_id:
         return {}
-    found = {"request_id": scope.request_id, "route": scope.route, "application": scope.app_name}
+    found = {"request_id": shown_id(scope.request_id), "route": scope.route, "application": scope.app_name}
     if trace := trace_id(scope.traceparent):
         found["trace_id"] = trace
     return found
+
+
+def shown_id(request_id: str) -> str:
+    """A request id as a line has it: clients choose it, and must not forge lines, columns or colours of a terminal."""
+    if len(request_id) <= MAX_ID and request_id.isprintable() and " " not in request_id:
+        return request_id
+    return "".join(one if one.isprintable() and one != " " else "_" for one in request_id[:MAX_ID])
 
 
 def trace_id(traceparent: str) -> str:

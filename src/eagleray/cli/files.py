@@ -11,7 +11,7 @@ import click
 import yaml
 
 from eagleray.base.errors import ConfigError
-from eagleray.spec.texts import parse_yaml
+from eagleray.spec.texts import parse_yaml, yaml_mistake
 
 
 def parse_arguments(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -58,7 +58,7 @@ def _parse(text: str, source: str) -> Any:
     except ConfigError as error:
         raise click.ClickException(f"{source} is not valid:\n{error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that there never was
-        raise click.ClickException(f"{source} is no YAML, nor JSON: {error}") from None
+        raise click.ClickException(f"{source} is no YAML, nor JSON: {yaml_mistake(error)}") from None
 
 
 class _TwiceError(Exception):

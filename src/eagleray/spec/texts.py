@@ -65,6 +65,15 @@ def parse_yaml(text: str | bytes) -> Any:
         loader.dispose()
 
 
+def yaml_mistake(error: Exception) -> str:
+    """What a YAMLError says, and where. Not its whole text, which quotes lines of the file and so what is secret."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is None:
+        return str(error)
+    told = [text for text in (getattr(error, "context", ""), getattr(error, "problem", "")) if text]
+    return f"line {mark.line + 1}, column {mark.column + 1}: {', '.join(told)}"
+
+
 def _duplicates(root: Any) -> list[str]:
     """A line for each key that its mapping has already, in the order of the file."""
     found: list[tuple[int, str]] = []

@@ -75,6 +75,16 @@ def test_json_has_a_field_for_everything() -> None:
     assert "request_id" not in second and second["status"] == "ERROR"
 
 
+def test_a_client_cannot_forge_lines_or_columns_by_its_request_id() -> None:
+    def work(log: AccessLog) -> None:
+        log.add("GET", "/", 200, monotonic(), "a -- GET /admin 200\x1b[2J\nINFO " + "x" * 1000)
+
+    for is_json in (False, True):
+        (text,) = written_by(work, is_json=is_json)
+        assert "a_--_GET_/admin_200_[2J_INFO_xxx" in text and "\n" not in text and "\x1b" not in text
+        assert len(text) < 700
+
+
 def test_standard_attributes_that_were_asked_for() -> None:
     def work(log: AccessLog) -> None:
         log.add("GET", "/", 200, monotonic(), "id-1")
