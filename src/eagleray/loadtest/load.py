@@ -109,13 +109,6 @@ class Load:
             self._schedule.advance()
         self._finish(now)
 
-    @property
-    def overdue(self) -> float:
-        """Seconds since the intended time of the oldest request that has not ended."""
-        oldest = next(iter(self._busy), None)
-        at = min(self._schedule.next, oldest.intended if oldest is not None else math.inf)
-        return max(0.0, time.monotonic() - at)
-
     # ---- time ----------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
