@@ -51,6 +51,7 @@ from eagleray.serve import context
 from eagleray.serve.batching import Batcher
 from eagleray.serve.context import ReplicaContext, ReplicaRank
 from eagleray.serve.ingress import docs_path
+from eagleray.serve.model_metrics import ModelMetrics
 from eagleray.serve.multiplex import ModelHost, declares_models
 from eagleray.serve.runtime import Runtime
 from eagleray.wire.control import Drain, Empty, Health, Ready, Reconfigure, ReplicaLaunch, decode
@@ -104,7 +105,9 @@ class Worker:
             launch.deployment, self._slots, launch.max_ongoing_requests_given, self._calls.limit
         )
         self._reporter = Reporter(self._calls.report)
-        self._models = self._replica._models = ModelHost(self._reporter.models)
+        self._models = self._replica._models = ModelHost(
+            self._reporter.models, partial(ModelMetrics, self.registry, self._metrics.labels)
+        )
         self._base_context = Context()
         self._memory: SharedMemory | None = None
         self._floor: Floor | None = None

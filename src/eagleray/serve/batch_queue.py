@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from eagleray.base.errors import EaglerayError
 from eagleray.base.tasks import Tasks
 from eagleray.serve.batch_item import Item, StreamItem, columns_of, enter_batch, let_read, reject_all
+from eagleray.serve.batch_metrics import BatchMetrics
 from eagleray.serve.batch_policy import Batch, FixedPolicy, Former, Policy
 from eagleray.serve.batch_target import TargetPolicy
 from eagleray.serve.context import _serve_batch_request_context, current_process, current_request
@@ -62,6 +63,8 @@ class BatchQueue:
         self._running: dict[asyncio.Task[None], float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._pumps_soon = False
+        self.metrics: BatchMetrics | None = None
+        """None: nothing is counted."""
 
     # ---- items -----------------------------------------------------------------------------------------------
 
@@ -145,6 +148,9 @@ class BatchQueue:
         run = self._run_stream if self._batcher.is_stream else self._run
         task = self._tasks.start(run(batch), name=f"{len(batch.items)} items", context=context)
         self._running[task] = time.time()
+        if self.metrics is not None:
+            most = self._settings.max_batch_size
+            task.add_done_callback(self.metrics.begin(batch.items[0].arrived, batch.size, most))
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:

@@ -17,6 +17,7 @@ from threading import get_ident
 from typing import Any
 
 from eagleray.serve.batch_item import Item
+from eagleray.serve.batch_metrics import BatchMetrics
 from eagleray.serve.batch_queue import BatchQueue
 from eagleray.serve.context import current_process
 
@@ -123,9 +124,14 @@ class Batcher:
         queue = self._queues.get(loop)
         if queue is None:
             queue = self._queues[loop] = BatchQueue(self, loop)
+            queue.metrics = BatchMetrics.here(self.function.__name__, self._waiting)
             self._declare()
         self._queue = queue
         return queue
+
+    def _waiting(self) -> int:
+        """Items that wait, from any thread."""
+        return sum(queue.former.waiting for queue in tuple(self._queues.values()))
 
     def _is_method_of(self, cls: type) -> bool:
         """Whether this function is an attribute of the class, so that its first argument is an instance."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import ReplicaID
 
 if TYPE_CHECKING:
+    from eagleray.base.metrics import Registry
     from eagleray.serve.batching import Batcher
     from eagleray.serve.grpc_util import RayServegRPCContext
     from eagleray.serve.runtime import Runtime
@@ -232,6 +233,25 @@ def known_runtime() -> Runtime | None:
     """As `current_runtime`, but attaches to nothing."""
     found = current_process().runtime or process.runtime
     return process.find_runtime() if found is None and process.find_runtime is not None else found
+
+
+class Place(NamedTuple):
+    """Where code counts: the registry of its process, and in a replica what its series say of it."""
+
+    registry: Registry
+    labels: tuple[str, ...]
+    """Deployment, replica, application; empty outside of a replica."""
+
+
+def current_place() -> Place | None:
+    """Where this code counts; None in a process that has not to do with an instance yet. Attaches to nothing."""
+    here = current_process()
+    runtime, replica = here.runtime or process.runtime, here.replica
+    if runtime is None:
+        return None
+    if replica is None:
+        return Place(runtime.registry, ())
+    return Place(runtime.registry, (replica.deployment, replica.replica_tag, replica.app_name))
 
 
 def get_replica_context() -> ReplicaContext:

@@ -13,11 +13,11 @@ import functools
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Hashable
+from time import monotonic
 from typing import Any
 
 from eagleray.base.errors import EaglerayError
 from eagleray.base.tasks import Tasks
-from eagleray.base.threads import run_in_new_thread
 from eagleray.serve.context import (
     RequestContext,
     _serve_batch_request_context,
@@ -25,11 +25,15 @@ from eagleray.serve.context import (
     current_process,
     current_request,
 )
+from eagleray.serve.finalize import finalize
 from eagleray.serve.lru import LOADED, Load, Places, Unload
+from eagleray.serve.model_metrics import ModelMetrics
 
 logger = logging.getLogger("ray.serve")
 
 LoadFunction = Callable[[str], Awaitable[Any]]
+MakeMetrics = Callable[[Callable[[], int]], ModelMetrics]
+"""Gets what says how many models there are, in any thread."""
 OnChange = Callable[[list[str], int], object]
 """Gets the ids of all models that are loaded or loading, most recently used last, and how many more have a place (-1:
 any number)."""
@@ -144,14 +148,20 @@ def declares_models(target: Callable[..., Any]) -> bool:
 
 
 class ModelHost:
-    """All model caches of one replica. `on_change` is called whenever a model comes or goes, on the replica's loop."""
+    """All model caches of one replica. `on_change` is called whenever a model comes or goes, on the replica's loop;
+    `count` makes the metrics when there is a cache.
+    """
 
-    def __init__(self, on_change: OnChange | None = None) -> None:
+    def __init__(self, on_change: OnChange | None = None, count: MakeMetrics | None = None) -> None:
+        self.metrics: ModelMetrics | None = None
+        self._count = count
         self._on_change = on_change
         self._caches: list[ModelCache] = []
 
     def add(self, cache: ModelCache) -> None:
         self._caches.append(cache)
+        if self.metrics is None and self._count is not None:
+            self.metrics = self._count(lambda: sum(cache.loaded for cache in tuple(self._caches)))
 
     def changed(self) -> None:
         """Tells what there is now."""
@@ -219,7 +229,10 @@ class ModelCache:
     async def _get_for(self, model_id: str, holder: Hashable) -> Any:
         if self._closed:
             raise EaglerayError(f"Model '{model_id}' is not loaded: the replica is stopping.")
-        if self.places.get(model_id, holder):
+        is_there, metrics = self.places.get(model_id, holder), self.host.metrics
+        if metrics is not None:
+            metrics.requested(is_there)
+        if is_there:
             return self._models[model_id]
         arrival = self._arrivals.get(model_id)
         if arrival is None:
@@ -274,6 +287,9 @@ class ModelCache:
 
     async def _load(self, model_id: str) -> None:
         """A task's root."""
+        begun_at, metrics = monotonic(), self.host.metrics
+        if metrics is not None:
+            metrics.load_begun()
         try:
             model = await self._load_function(model_id)
         except asyncio.CancelledError:
@@ -285,6 +301,8 @@ class ModelCache:
         else:
             self._models[model_id] = model
             self.places.loaded(model_id)
+            if metrics is not None:
+                metrics.loaded(model_id, monotonic() - begun_at)
             arrival = self._arrivals.pop(model_id, None)
             if arrival is not None:
                 arrival.set_result(model)
@@ -312,7 +330,10 @@ class ModelCache:
 
     async def _unload(self, model_id: str) -> None:
         """A task's root."""
+        begun_at, metrics = monotonic(), self.host.metrics
         await self._finalize(model_id)
+        if metrics is not None:
+            metrics.unloaded(model_id, monotonic() - begun_at)
         self.places.unloaded(model_id)
         self._perform()
 
@@ -342,59 +363,11 @@ class ModelCache:
                 )
                 arrival.exception()
 
+    @property
+    def loaded(self) -> int:
+        """How many models there are."""
+        return len(self._models)
+
     def holds(self, model_id: str) -> bool:
         """Whether the model is loaded."""
         return self.places.state(model_id) == LOADED
-
-
-async def finalize(model: Any) -> None:
-    """Runs the model's `__del__` now, in a thread or awaited; the interpreter won't run it again.
-
-    Raises what it raises.
-    """
-    kind = type(model)
-    if getattr(kind, "__del__", None) is None:
-        return
-    guard = _guard(kind)
-    if guard is None:
-        return  # a class that cannot be changed: its `__del__` runs when the last reference goes
-    guard.finalized.add(id(model))
-    if inspect.iscoroutinefunction(guard.original):
-        await guard.original(model)
-        return
-    outcome = await run_in_new_thread(guard.original, model)
-    if inspect.isawaitable(outcome):
-        await outcome
-
-
-class _Guard:
-    """Stands before the `__del__` of one class. `finalized` are the ids of live objects whose `__del__` has run."""
-
-    def __init__(self, original: Callable[[Any], Any]) -> None:
-        self.original = original
-        self.finalized: set[int] = set()
-
-    def run(self, model: Any) -> Any:
-        if id(model) in self.finalized:
-            self.finalized.discard(id(model))  # the id is free as soon as this returns
-            return None
-        return self.original(model)
-
-
-def _guard(kind: type) -> _Guard | None:
-    own = vars(kind).get("__del__")
-    guard: _Guard | None = getattr(own, "_eagleray_guard", None)
-    if guard is not None:
-        return guard
-    guard = _Guard(kind.__del__)  # type: ignore[attr-defined]
-    run = guard.run
-
-    def __del__(self: Any) -> Any:
-        return run(self)
-
-    __del__._eagleray_guard = guard  # type: ignore[attr-defined]
-    try:
-        kind.__del__ = __del__  # type: ignore[attr-defined]
-    except TypeError:
-        return None
-    return guard

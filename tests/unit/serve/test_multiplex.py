@@ -20,7 +20,8 @@ from eagleray.serve.context import (
     _serve_batch_request_context,
     _serve_request_context,
 )
-from eagleray.serve.multiplex import ModelHost, declares_models, finalize
+from eagleray.serve.finalize import finalize
+from eagleray.serve.multiplex import ModelHost, declares_models
 
 Main = Callable[[], Awaitable[None]]
 
