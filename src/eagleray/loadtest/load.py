@@ -152,6 +152,8 @@ class Load:
 
     def _pump(self) -> None:
         """Sends whatever is due and can leave."""
+        if self._is_over:
+            return
         now = time.monotonic()
         record_lag = self.tally.lag.record
         while (at := self._schedule.next) <= now:
@@ -169,7 +171,7 @@ class Load:
                     record_lag(now - at)
             self._schedule.advance()
         self._is_starved = False
-        if at != math.inf and not self._is_over:
+        if at != math.inf:
             self._alarm.set(at)
 
     def _send(self, connection: Connection, intended: float, now: float) -> None:
