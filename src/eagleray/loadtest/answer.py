@@ -23,7 +23,7 @@ class BadAnswerError(Exception):
 class AnswerReader:
     """Reads the answers of one connection. `begin` before each request, then `feed` until it returns True."""
 
-    __slots__ = ("_buffer", "_left", "_stage", "_without_body", "body", "is_last", "size", "status")
+    __slots__ = ("_buffer", "_left", "_stage", "_without_body", "body", "head", "is_last", "size", "status")
 
     def __init__(self, *, keep_body: bool = False) -> None:
         self.body: bytearray | None = bytearray() if keep_body else None
@@ -32,6 +32,8 @@ class AnswerReader:
     def begin(self, *, head_only: bool = False) -> None:
         """Expects the next answer; `head_only`: it is that to a HEAD."""
         self.status = 0
+        self.head = b""
+        """In lower case, where bodies are kept."""
         self.size = 0
         """Bytes of the body so far."""
         self.is_last = False
@@ -86,6 +88,8 @@ class AnswerReader:
         if head[:7] != b"http/1." or head[8:9] != b" " or not code.isdigit() or head[12:13] not in b" \r":
             raise BadAnswerError("no HTTP status line")
         self.status = status = int(code)
+        if self.body is not None:
+            self.head = head
         if status < 200:
             if status < 100 or status == 101:
                 raise BadAnswerError(f"status {status}, which nobody has asked for")

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Iterator
 from itertools import count
 
+from eagleray.loadtest.plan import Plan
+
 
 def constant(rate: float) -> Iterator[float]:
     """Seconds after the start: `rate` a second, the first at once. Errors of rounding do not add up."""
@@ -49,6 +51,15 @@ class Schedule:
         if arrivals is not None:
             self.advance()
 
+    @classmethod
+    def of(cls, plan: Plan, now: float, draw: Callable[[float], float]) -> Schedule:
+        """That of a plan which begins now; see `poisson` for `draw`."""
+        times = None
+        if plan.rate is not None:
+            times = poisson(plan.rate, draw) if plan.is_poisson else constant(plan.rate)
+        began = now + plan.warm_up_s
+        return cls(now, began, began + plan.duration_s, plan.requests, times)
+
     def advance(self) -> None:
         """The next one of an open loop has left, or never will."""
         assert self._arrivals is not None
@@ -66,6 +77,11 @@ class Schedule:
         if self._left is not None and now >= self.began:
             self._left -= 1
         return True
+
+    def end(self) -> None:
+        """Nothing more is to leave."""
+        self.next = math.inf
+        self._ends = -math.inf
 
     def is_exhausted(self, now: float) -> bool:
         """Nothing will leave any more."""

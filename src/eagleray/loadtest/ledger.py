@@ -19,8 +19,10 @@ class Line(NamedTuple):
     status: int
     """0 without an answer; then there is an `error`."""
     error: str
+    head: bytes
+    """Of the answer, in lower case, where bodies are kept."""
     body: bytes
-    """Of the answer, where bodies are kept."""
+    """The same."""
 
     @property
     def latency_s(self) -> float:

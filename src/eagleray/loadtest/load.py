@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable
 
 from eagleray.base.tasks import Tasks
-from eagleray.loadtest import arrivals
 from eagleray.loadtest.alarm import Alarm
+from eagleray.loadtest.arrivals import Schedule
 from eagleray.loadtest.connection import Connection
 from eagleray.loadtest.ledger import Line
 from eagleray.loadtest.plan import Plan
@@ -56,6 +56,8 @@ class Load:
         self.tally = Tally()
         self.began = math.inf
         """When the measurement begins; monotonic seconds."""
+        self.asked = 0
+        """Requests that have begun; each has the number that this was before."""
         self._address = address
         self._make_request = request if callable(request) else None
         self._request = request(0) if callable(request) else request
@@ -68,7 +70,6 @@ class Load:
         self._busy: dict[Connection, None] = {}
         """In the order in which they began, which is that of their time-outs."""
         self._open = 0
-        self._number = 0
         self._is_open_loop = plan.rate is not None
         self._is_starved = False
         """Requests are due and all connections busy."""
@@ -78,7 +79,10 @@ class Load:
         """Until the last request has ended, or `stop`."""
         self._loop = asyncio.get_running_loop()
         self._done = asyncio.Event()
-        self._begin()
+        now = time.monotonic()
+        self._schedule = Schedule.of(self.plan, now, random.Random(self.plan.seed).expovariate)
+        self.began = self._schedule.began
+        self._watch = _Watch(self.tally, self.began, self.began + self.plan.duration_s, self._on_tick)
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
         alarm = self._alarm = Alarm(self._pump)
         try:
@@ -98,6 +102,11 @@ class Load:
             await self._tasks.close()
         return self.tally
 
+    def finish(self) -> None:
+        """Sends nothing more, and ends when what is under way has ended. Not before `run`."""
+        self._schedule.end()
+        self._look_for_end(time.monotonic())
+
     def stop(self) -> None:
         """Ends now; what is under way is counted as unfinished."""
         if self._is_over:
@@ -110,18 +119,6 @@ class Load:
         self._finish(now)
 
     # ---- time ----------------------------------------------------------------------------------------------------
-
-    def _begin(self) -> None:
-        plan = self.plan
-        now = time.monotonic()
-        self.began = now + plan.warm_up_s
-        ends = self.began + plan.duration_s
-        self._watch = _Watch(self.tally, self.began, ends, self._on_tick)
-        times = None
-        if plan.rate is not None:
-            draw = random.Random(plan.seed).expovariate
-            times = arrivals.poisson(plan.rate, draw) if plan.is_poisson else arrivals.constant(plan.rate)
-        self._schedule = arrivals.Schedule(now, self.began, ends, plan.requests, times)
 
     def _sweep(self) -> None:
         now = time.monotonic()
@@ -176,8 +173,8 @@ class Load:
 
     def _send(self, connection: Connection, intended: float, now: float) -> None:
         connection.intended = intended
-        connection.number = self._number
-        self._number += 1
+        connection.number = self.asked
+        self.asked += 1
         self._busy[connection] = None
         self._write(connection, now)
 
@@ -191,8 +188,8 @@ class Load:
     def _dial(self, intended: float, now: float) -> None:
         connection = Connection(self, keep_body=self._keep_bodies)
         connection.intended = intended
-        connection.number = self._number
-        self._number += 1
+        connection.number = self.asked
+        self.asked += 1
         self._open += 1
         self._busy[connection] = None
         connection.task = self._tasks.start(self._connect(connection), name="connect")
@@ -229,10 +226,11 @@ class Load:
         if intended >= self.began:
             self.tally.answered(reader.status, now - intended)
             if self._on_line is not None:
-                body = bytes(reader.body or b"")
-                self._on_line(
-                    Line(connection.number, intended, connection.sent, now, reader.status, "", body)
+                kept = bytes(reader.body or b"")
+                line = Line(
+                    connection.number, intended, connection.sent, now, reader.status, "", reader.head, kept
                 )
+                self._on_line(line)
         if reader.is_last or not self.plan.keep_alive:
             connection.close()
             self._is_gone(connection, 0.0)
@@ -279,8 +277,8 @@ class Load:
         self.tally.failed(error)
         if self._on_line is not None:
             if number < 0:
-                number, self._number = self._number, self._number + 1
-            self._on_line(Line(number, intended, sent, now, 0, error, b""))
+                number, self.asked = self.asked, self.asked + 1
+            self._on_line(Line(number, intended, sent, now, 0, error, b"", b""))
 
 
 class _Watch:

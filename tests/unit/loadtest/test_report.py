@@ -85,7 +85,7 @@ def test_points_are_bounded_and_lose_no_answer() -> None:
 
 
 def test_a_line_of_the_ledger() -> None:
-    answered = Line(3, 10.5, 10.5001, 10.75, 200, "", b"")
+    answered = Line(3, 10.5, 10.5001, 10.75, 200, "", b"", b"")
     assert json.loads(answered.to_json(10.0)) == {
         "n": 3,
         "intended_s": 0.5,
@@ -94,5 +94,5 @@ def test_a_line_of_the_ledger() -> None:
         "latency_ms": 250.0,
         "status": 200,
     }
-    never_sent = json.loads(Line(4, 10.5, 0.0, 11.5, 0, "timeout", b"").to_json(10.0))
+    never_sent = json.loads(Line(4, 10.5, 0.0, 11.5, 0, "timeout", b"", b"").to_json(10.0))
     assert never_sent["sent_s"] is None and never_sent["error"] == "timeout"
