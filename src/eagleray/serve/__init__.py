@@ -46,7 +46,17 @@ _HOMES = {
     "eagleray.spec.options": "ControllerOptions HTTPOptions",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
-_MODULES = ("batching", "config", "context", "exceptions", "grpc_util", "handle", "request_router", "schema")
+_MODULES = (
+    "batching",
+    "config",
+    "context",
+    "exceptions",
+    "grpc_util",
+    "handle",
+    "metrics",
+    "request_router",
+    "schema",
+)
 
 __all__ = [
     "Application",
