@@ -63,7 +63,7 @@ class Remembering:
     async def wait_routed(self) -> None:
         await self._note("wait_routed")
 
-    def scrape(self) -> list[Snapshot]:
+    async def scrape(self) -> list[Snapshot]:
         self.scrapes += 1
         return self.snapshots
 

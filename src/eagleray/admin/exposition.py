@@ -7,13 +7,13 @@ not: beyond a few answers a second each further one is held back for a second.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from eagleray.admin.gate import Refusal
 from eagleray.admin.openmetrics import OPENMETRICS_TYPE, TEXT_TYPE, render, wants_openmetrics
 from eagleray.base.metrics import Snapshot
 
-Scrape = Callable[[], list[Snapshot]]
+Scrape = Callable[[], Awaitable[list[Snapshot]]]
 """Gives all metrics as they are now."""
 
 FRESH_S = 0.5
@@ -49,7 +49,7 @@ class Exposition:
             self._left = 0.0
             await self._hold_back()
         openmetrics = wants_openmetrics(accept)
-        return OPENMETRICS_TYPE if openmetrics else TEXT_TYPE, self._text(openmetrics, loop.time())
+        return OPENMETRICS_TYPE if openmetrics else TEXT_TYPE, await self._text(openmetrics)
 
     async def _hold_back(self) -> None:
         if self._held >= MOST_HELD:
@@ -60,9 +60,15 @@ class Exposition:
         finally:
             self._held -= 1
 
-    def _text(self, openmetrics: bool, now: float) -> bytes:
-        made_at, text = self._texts.get(openmetrics, (now - FRESH_S, b""))
-        if now - made_at >= FRESH_S:
-            text = render(self._scrape(), openmetrics=openmetrics)
-            self._texts[openmetrics] = (now, text)
+    async def _text(self, openmetrics: bool) -> bytes:
+        if (text := self._fresh(openmetrics)) is not None:
+            return text
+        snapshots = await self._scrape()
+        if (text := self._fresh(openmetrics)) is None:  # who has waited with us has not made it
+            text = render(snapshots, openmetrics=openmetrics)
+            self._texts[openmetrics] = asyncio.get_running_loop().time(), text
         return text
+
+    def _fresh(self, openmetrics: bool) -> bytes | None:
+        made_at, text = self._texts.get(openmetrics, (float("-inf"), b""))
+        return text if asyncio.get_running_loop().time() - made_at < FRESH_S else None

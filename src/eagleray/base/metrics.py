@@ -21,6 +21,9 @@ COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 OVERFLOW = "__other__"
 """The value of every label of the series that stands for all label sets beyond the bound."""
 
+FOLDED = "eagleray_metrics_folded"
+"""Counter of label sets that were asked for when a metric had enough of them."""
+
 MOST_SERIES = 1000
 """Label sets of one metric in one process."""
 
@@ -257,6 +260,12 @@ class Registry:
         return found
 
     def collect(self, *, everything: bool = False) -> list[Snapshot]:
-        """See `Metric.collect`."""
+        """See `Metric.collect`. What did not fit into a metric is told as one more."""
+        for metric in list(self._metrics.values()):
+            if metric.folded:
+                counter = self.counter(
+                    FOLDED, "Label sets beyond a metric's bound, counted together.", "metric"
+                )
+                counter.value(metric.name).value = metric.folded
         found = (metric.collect(everything=everything) for metric in list(self._metrics.values()))
         return [snapshot for snapshot in found if snapshot is not None]

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -122,7 +122,7 @@ class _Assembly:
         )
         self._observer = Observer(engine, controller.post, self._log_of, connect)
         self._launcher = launcher
-        self._gathering = Gathering(world, self._observer, enabled=config.settings.get("metrics") == "1")
+        self._gathering = Gathering(world, self._observer, config)
         self._environments = Environments(engine, self._observer, config, world.preparing)
         self._builder = Builder(engine, self._observer, launcher, self._environments, self._on_built)
         self._effects = Effects(
@@ -147,7 +147,7 @@ class _Assembly:
         docs_path, scaling = self._effects.docs_paths.get, self._autoscaling.detail
         details = Details(world, config, launcher.log_path, docs_path, scaling, controller.passes)
         self._declarations = Declarations(controller, config, details)
-        self._door = _make_door(config, self._declarations, self._gathering.telemetry.snapshots)
+        self._door = _make_door(config, self._declarations, self._gathering.scrape)
         self._service = Service(
             controller,
             publisher,
@@ -170,6 +170,7 @@ class _Assembly:
         alive = {child.ref: child.pid for child in living}
         addresses = {child.ref: child.http_address for child in living if child.http_address is not None}
         self._controller.post(e.Adopted(alive, addresses, wall_time_s()))
+        self._gathering.await_living(alive)
         self._orphans = [ref for ref in alive if ref not in self._world.instances]
 
     def announce_wishes(self) -> None:
@@ -188,7 +189,7 @@ class _Assembly:
         exits.add_done_callback(lambda _: self._controller.end())
         await self._server.start(listener)
         self._door.open(int(self._config.settings.get("admin_port", "-1")))
-        self._gathering.open_port(self._config)
+        self._gathering.open_port()
         for ref in self._orphans:
             await self._observer.stop(ref, signal.SIGKILL)
         await self._controller.run()
@@ -237,7 +238,9 @@ class _Assembly:
             self._controller.post(e.BuildFailed(app, generation, str(error)))
 
 
-def _make_door(config: NodeConfig, declarations: Declarations, scrape: Callable[[], list[Snapshot]]) -> Door:
+def _make_door(
+    config: NodeConfig, declarations: Declarations, scrape: Callable[[], Awaitable[list[Snapshot]]]
+) -> Door:
     return Door(
         declarations,
         config.runtime_dir,

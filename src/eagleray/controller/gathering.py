@@ -6,14 +6,18 @@ all its totals again.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from eagleray.admin.tokens import write_private
 from eagleray.base.clock import Clock
 from eagleray.base.errors import EaglerayError
-from eagleray.base.metrics import Registry
+from eagleray.base.metrics import Registry, Snapshot
 from eagleray.base.tasks import Tasks
 from eagleray.controller.autoscaling import Autoscaling
 from eagleray.controller.controller import Controller
@@ -31,21 +35,87 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("eagleray.controller")
 
+ENDED_FILE = "metrics.ended"
+"""In the runtime directory: totals of processes that have ended, for the next controller."""
+
+_SAVE_S = 1.0
+"""How old the file may be: many replicas end at once."""
+
+_AWAIT_S = 3.0
+"""How long a scrape waits after a restart."""
+
 DRIVER = ("driver", "")
 """The group of drivers; that of proxies is made alike."""
 
 
 class Gathering:
-    """Belongs to the controller's loop; `close` ends it. Not `enabled`, nobody is asked."""
+    """Belongs to the controller's loop; `close` ends it. Without the setting `metrics` nobody is asked."""
 
-    def __init__(self, world: World, observer: Observer, *, enabled: bool) -> None:
+    def __init__(self, world: World, observer: Observer, config: NodeConfig) -> None:
+        enabled = config.settings.get("metrics") == "1"
         self.telemetry = Telemetry(Registry(enabled=enabled))
+        self._path = os.path.join(config.runtime_dir, ENDED_FILE)
+        self._saving: asyncio.TimerHandle | None = None
+        self._awaited: set[str] = set()
+        self._complete = asyncio.Event()
+        self._complete.set()
+        self._waiting: asyncio.TimerHandle | None = None
         self._world = world
+        self._config = config
         self._enabled = enabled
         self._port: MetricsPort | None = None
         observer.on_dialled = self._on_dialled
-        observer.on_exit = self.telemetry.ended
+        observer.on_exit = self._on_exit
+        if enabled:
+            self._load()
         self._tasks = Tasks("metrics")
+
+    # ---- over a restart of the controller ----------------------------------------------------------------------
+
+    def _load(self) -> None:
+        try:
+            with open(self._path, "rb") as file:
+                self.telemetry.load(file.read())
+        except FileNotFoundError:
+            pass
+        except (OSError, msgspec.DecodeError) as error:
+            logger.warning("Totals of ended processes are lost, %s cannot be read: %s", self._path, error)
+
+    def _save_soon(self) -> None:
+        if self._saving is None and self._enabled:
+            self._saving = asyncio.get_running_loop().call_later(_SAVE_S, self._save)
+
+    def _save(self) -> None:
+        self._saving = None
+        try:
+            write_private(self._path, self.telemetry.dump())
+        except OSError as error:
+            logger.warning("Totals of ended processes are not kept over a restart: %s", error)
+
+    def await_living(self, refs: Iterable[str]) -> None:
+        """These processes outlived a former controller: sums without them would seem to have gone back."""
+        self._awaited = {ref for ref in refs if ref in self._world.instances}
+        if self._awaited and self._enabled:
+            self._complete.clear()
+            self._waiting = asyncio.get_running_loop().call_later(_AWAIT_S, self._complete.set)
+
+    async def scrape(self) -> list[Snapshot]:
+        """All metrics, once those who were awaited have told theirs, or have had the time to."""
+        await self._complete.wait()
+        return self.telemetry.snapshots()
+
+    # ---- sources -----------------------------------------------------------------------------------------------
+
+    def _on_exit(self, ref: str) -> None:
+        self.telemetry.ended(ref)
+        self._heard(ref)
+        self._save_soon()
+
+    def _heard(self, ref: str) -> None:
+        if self._awaited:
+            self._awaited.discard(ref)
+            if not self._awaited:
+                self._complete.set()
 
     def _on_dialled(self, ref: str, client: Client) -> None:
         """There is a connection with an instance; other children have no metrics."""
@@ -61,6 +131,7 @@ class Gathering:
         try:
             async for chunk in client.subscribe("metrics", Empty()):
                 self.telemetry.tell(ref, decode(chunk, Shipment).snapshots)
+                self._heard(ref)
         except (EaglerayError, msgspec.DecodeError) as error:
             logger.debug("%s tells no metrics any more: %s", ref, error)
 
@@ -71,6 +142,7 @@ class Gathering:
 
     def on_driver_gone(self, subscriber: str) -> None:
         self.telemetry.ended(subscriber)
+        self._save_soon()
 
     def instrument(
         self, clock: Clock, controller: Controller, publisher: Publisher, autoscaling: Autoscaling
@@ -80,8 +152,9 @@ class Gathering:
             return None
         return Instruments(self.telemetry, clock, controller, publisher, autoscaling)
 
-    def open_port(self, config: NodeConfig) -> None:
+    def open_port(self) -> None:
         """Serves /metrics on a port of its own, if the instance's settings say so."""
+        config = self._config
         port = int(config.settings.get("metrics_export_port", "-1"))
         if port < 0 or not self._enabled:
             return
@@ -90,10 +163,13 @@ class Gathering:
         from eagleray.admin.metrics_port import MetricsPort
 
         hosts = config.settings.get("admin_hosts", "").replace(" ", "").split(",")
-        self._port = MetricsPort(Exposition(self.telemetry.snapshots), config.runtime_dir, hosts)
+        self._port = MetricsPort(Exposition(self.scrape), config.runtime_dir, hosts)
         self._port.open(port)
 
     async def close(self) -> None:
+        for timer in (self._saving, self._waiting):
+            if timer is not None:
+                timer.cancel()
         if self._port is not None:
             await self._port.close()
         await self._tasks.close()

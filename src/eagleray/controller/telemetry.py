@@ -15,7 +15,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from eagleray.base.metrics import GAUGE, Registry, Sample, Snapshot
+import msgspec
+
+from eagleray.base.metrics import FOLDED, GAUGE, Registry, Sample, Snapshot
 from eagleray.controller.totals import Table, Tables, merge
 
 RETAINED = 10
@@ -58,6 +60,11 @@ class _Retired:
     tables: Tables = field(default_factory=dict)
 
 
+class _Dump(msgspec.Struct):
+    ended: list[tuple[str, Group, list[Snapshot]]]
+    retired: list[tuple[Group, int, list[Snapshot]]]
+
+
 class Telemetry:
     """`begin` and `ended` frame what a source tells; a source that begins again goes on."""
 
@@ -73,10 +80,6 @@ class Telemetry:
         self._sources: dict[str, _Source] = {}
         self._ended: dict[Group, OrderedDict[str, _Source]] = {}
         self._retired: OrderedDict[Group, _Retired] = OrderedDict()
-        self._folded = self.registry.counter(
-            "eagleray_metrics_folded",
-            "Label sets that were one too many for the controller and are counted together.",
-        ).value()
         self._refused = self.registry.gauge(
             "eagleray_metrics_refused",
             "Series left out because their name has another kind in another process.",
@@ -124,7 +127,7 @@ class Telemetry:
         self._retired.move_to_end(group)
         retired.number += 1
         for table in tables.values():
-            self._folded.value += merge(retired.tables, table, _anonymous(table))
+            self._add(retired.tables, table, _anonymous(table))
 
     def _forget_a_group(self) -> None:
         """Of the oldest group without a living process only sums stay."""
@@ -139,7 +142,35 @@ class Telemetry:
             others = self._retired.setdefault(_OTHERS, _Retired())
             others.number += gone.number
             for table in gone.tables.values():
-                self._folded.value += merge(others.tables, table, table.samples.items())
+                self._add(others.tables, table, table.samples.items())
+
+    def _add(self, into: Tables, table: Table, samples: Iterable[tuple[tuple[str, ...], Sample]]) -> None:
+        if folded := merge(into, table, samples):
+            help = "Label sets beyond a metric's bound, counted together."
+            self.registry.counter(FOLDED, help, "metric").value(table.name).inc(folded)
+
+    # ---- over a restart of the controller ----------------------------------------------------------------------
+
+    def dump(self) -> bytes:
+        """What nobody will tell again: of the processes that have ended."""
+        ended = [
+            (name, source.group, [table.snapshot() for table in source.tables.values()])
+            for group in self._ended.values()
+            for name, source in group.items()
+        ]
+        retired = [
+            (group, one.number, [table.snapshot() for table in one.tables.values()])
+            for group, one in self._retired.items()
+        ]
+        return msgspec.msgpack.encode(_Dump(ended, retired))
+
+    def load(self, data: bytes) -> None:
+        """Takes over the `dump` of a former controller, before anything else. Raises msgspec.DecodeError."""
+        dump = msgspec.msgpack.decode(data, type=_Dump)
+        for name, group, snapshots in dump.ended:
+            self._ended.setdefault(group, OrderedDict())[name] = _Source(group, _tables(snapshots))
+        for group, number, snapshots in dump.retired:
+            self._retired[group] = _Retired(number, _tables(snapshots))
 
     # ---- readers -----------------------------------------------------------------------------------------------
 
@@ -188,14 +219,7 @@ class Telemetry:
             merge(merged.setdefault((table.name, table.label_names), {}), table, table.samples.items(), None)
         self._refused.set(refused)
         return [
-            Snapshot(
-                table.name,
-                table.kind,
-                table.help,
-                table.label_names,
-                table.bounds,
-                list(table.samples.values()),
-            )
+            table.snapshot()
             for _, tables in sorted(merged.items(), key=lambda item: item[0])
             for table in tables.values()
         ]
@@ -225,6 +249,10 @@ class Telemetry:
         yield from self._sources.values()
         for group in self._ended.values():
             yield from group.values()
+
+
+def _tables(snapshots: Iterable[Snapshot]) -> Tables:
+    return {snapshot.name: Table.of(snapshot) for snapshot in snapshots}
 
 
 def _nothing() -> None:

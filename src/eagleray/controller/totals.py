@@ -32,6 +32,10 @@ class Table:
             snapshot.name, snapshot.kind, snapshot.help, snapshot.label_names, snapshot.bounds, samples
         )
 
+    def snapshot(self) -> Snapshot:
+        samples = list(self.samples.values())
+        return Snapshot(self.name, self.kind, self.help, self.label_names, self.bounds, samples)
+
 
 Tables = dict[str, Table]
 """By the metric's name."""

@@ -17,7 +17,7 @@ from eagleray.admin.tokens import URL_FILE, Role, load_or_make_tokens
 def make(path: Path, runtime: str = "") -> Door:
     runtime_dir = path / (runtime or "run")
     runtime_dir.mkdir(exist_ok=True)
-    return Door(Remembering(), str(runtime_dir), str(path), version="1", scrape=list)
+    return Door(Remembering(), str(runtime_dir), str(path), version="1", scrape=Remembering().scrape)
 
 
 def read(path: Path) -> str:
@@ -84,7 +84,9 @@ def test_no_server_is_wanted_or_possible(tmp_path: Path) -> None:
         assert (none.url, none.token_path, none.error) == ("", "", "")
         await none.close()
         assert not list((tmp_path / "run").iterdir())
-        lost = Door(Remembering(), str(tmp_path / "missing"), str(tmp_path), version="1", scrape=list)
+        lost = Door(
+            Remembering(), str(tmp_path / "missing"), str(tmp_path), version="1", scrape=Remembering().scrape
+        )
         lost.open(0)
         assert not lost.url and "cannot be started" in lost.error
         await lost.close()

@@ -20,7 +20,7 @@ class Scraped:
         self.times = 0
         self.samples = [Sample((f"{number:0>100}",), 1.0) for number in range(size)]
 
-    def __call__(self) -> list[Snapshot]:
+    async def __call__(self) -> list[Snapshot]:
         self.times += 1
         return [Snapshot("serve_calls", "counter", "Calls.", ("route",), (), self.samples)]
 
@@ -52,7 +52,7 @@ def test_who_does_not_read_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.M
     )
 
     async def main() -> None:
-        async with serving(tmp_path, snapshots=Scraped(20_000)()) as server, asyncio.timeout(60):
+        async with serving(tmp_path, snapshots=await Scraped(20_000)()) as server, asyncio.timeout(60):
             stalled = []
             for number in range(40):
                 sock = socket.create_connection(("127.0.0.1", server.port))

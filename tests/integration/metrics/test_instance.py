@@ -19,8 +19,8 @@ from tests.waiting import wait_until
 
 from eagleray.admin.metrics_port import URL_FILE as METRICS_URL_FILE
 from eagleray.admin.tokens import READ_FILE, URL_FILE
-from eagleray.base.errors import NotRunningError
 from eagleray.cli.remote import RemoteInstance
+from eagleray.controller.gathering import ENDED_FILE
 from eagleray.engine.spawn import NodeProcess, node_config, spawn_node
 
 CODE = """
@@ -165,21 +165,28 @@ def test_counters_outlive_a_killed_replica(node: NodeProcess) -> None:
     assert len({dict(one)["replica"] for one in series(node, name) if dict(one)["application"] == "b"}) == 2
 
 
-def test_a_new_controller_hears_everything_again(node: NodeProcess) -> None:
+def test_a_new_controller_goes_on_where_the_last_one_was(node: NodeProcess) -> None:
+    """From its first answer on: the living have told theirs, and a file those of the dead."""
     deploy(node, "c")
     get(node, "/c")
-    name = "ray_serve_num_http_requests_total"
+    (replica,) = rest(node).details()["applications"]["c"]["deployments"]["Hello"]["replicas"]
+    name = "ray_serve_deployment_request_counter_total"
     wait_until(lambda: total(node, name, application="c") == 1)
+    os.kill(replica["pid"], signal.SIGKILL)
+    ended = Path(node.runtime_dir, ENDED_FILE)
+    wait_until(lambda: ended.exists() and replica["replica_id"].encode() in ended.read_bytes())
+    before = {one: total(node, one) for one in (name, "ray_serve_num_http_requests_total")}
     (controller,) = [pid for pid in descendants(node.pid) if command_of(pid) == "er:controller"]
     os.kill(controller, signal.SIGKILL)
 
     def is_back() -> bool:
         try:
-            return total(node, name, application="c") == 1 and bool(rest(node).details())
-        except (OSError, NotRunningError):
+            return bool(scrape(node))
+        except OSError:
             return False
 
     wait_until(is_back, what="the next controller", deadline_s=60)
+    assert {one: total(node, one) for one in before} == before
 
 
 def test_openmetrics_and_the_port_of_its_own(node: NodeProcess) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eagleray.base.metrics import OVERFLOW, Registry, Snapshot
+from eagleray.base.metrics import FOLDED, OVERFLOW, Registry, Snapshot
 
 
 def values(snapshots: list[Snapshot]) -> dict[str, dict[tuple[str, ...], float]]:
@@ -39,7 +39,8 @@ def test_label_sets_are_bounded_and_those_beyond_are_counted_together() -> None:
     for number in range(5):
         metric.value(f"/{number}", "200").inc()
     assert values(registry.collect()) == {
-        "requests": {("/0", "200"): 1.0, ("/1", "200"): 1.0, (OVERFLOW, OVERFLOW): 3.0}
+        "requests": {("/0", "200"): 1.0, ("/1", "200"): 1.0, (OVERFLOW, OVERFLOW): 3.0},
+        FOLDED: {("requests",): 3.0},
     }
     assert metric.folded == 3
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eagleray.base.metrics import OVERFLOW, Registry, Snapshot
+from eagleray.base.metrics import FOLDED, OVERFLOW, Registry, Snapshot
 from eagleray.controller import telemetry as module
 from eagleray.controller.telemetry import RETAINED, Telemetry
 from eagleray.controller.totals import rebucket
@@ -86,6 +86,23 @@ def test_a_source_that_comes_back_goes_on() -> None:
     assert telemetry.sum("calls") == {(): 5.0}
 
 
+def test_what_has_ended_survives_a_controller() -> None:
+    telemetry = Telemetry()
+    for number in range(RETAINED + 2):
+        process = Process(telemetry, f"r{number}")
+        process.calls.inc()
+        process.latency.observe(5)
+        process.tell()
+        telemetry.ended(process.name)
+    following = Telemetry()
+    following.load(telemetry.dump())
+    assert exported(following, "calls") == exported(telemetry, "calls")
+    assert following.histogram("ms") == telemetry.histogram("ms")
+    following.begin(process.name, APP)
+    process.tell(everything=True)
+    assert following.sum("calls") == telemetry.sum("calls")
+
+
 def test_groups_and_label_sets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_GROUPS", 3)
     telemetry = Telemetry()
@@ -100,8 +117,8 @@ def test_groups_and_label_sets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     by_user = telemetry.sum("calls", ("user",))
     assert sum(by_user.values()) == 2000.0
     assert len(by_user) < 2000
-    folded = telemetry.registry.counter("eagleray_metrics_folded", "").value().value
-    assert folded == by_user[(OVERFLOW,)] == 7 * 200 - 1000
+    folded = telemetry.sum(FOLDED, ("metric",))
+    assert folded[("calls",)] == by_user[(OVERFLOW,)] == 7 * 200 - 1000
 
 
 def test_a_name_with_two_kinds_is_shown_as_the_first() -> None:
