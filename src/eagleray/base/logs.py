@@ -105,16 +105,33 @@ def setup(
     options = options or LogOptions.read({})
     handler: logging.Handler
     handler = ComponentFile(path, options, owns_stdio=owns_stdio) if path else logging.StreamHandler()
-    form = JsonFormatter if options.encoding == "JSON" else TextFormatter
-    handler.setFormatter(form(component, scope, options.attributes))
-    if not options.access_log:
-        handler.addFilter(_is_no_access_line)
+    _dress(handler, component, options, scope)
     reset()
     for name in LOGGER_NAMES:
         logger = logging.getLogger(name)
         logger.addHandler(handler)
         logger.setLevel(options.level)
         logger.propagate = False
+
+
+def adjust(component: Component, options: LogOptions) -> None:
+    """Writes to the same file as `options` say from now on."""
+    for name in LOGGER_NAMES:
+        logger = logging.getLogger(name)
+        logger.setLevel(options.level)
+        for handler in logger.handlers:
+            if isinstance(handler.formatter, TextFormatter | JsonFormatter):
+                _dress(handler, component, options, None)
+
+
+def _dress(
+    handler: logging.Handler, component: Component, options: LogOptions, scope: Callable[[], Scope] | None
+) -> None:
+    form = JsonFormatter if options.encoding == "JSON" else TextFormatter
+    handler.setFormatter(form(component, scope, options.attributes))
+    handler.removeFilter(_is_no_access_line)
+    if not options.access_log:
+        handler.addFilter(_is_no_access_line)
 
 
 def open_access_log(component: Component, options: LogOptions) -> AccessLog | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 
 from eagleray.base import logs
 from eagleray.base.process import Child, run_child
 from eagleray.controller.boot import run_controller
+from eagleray.controller.logging import component
 from eagleray.engine.local import LocalEngine
 from eagleray.store.base import StoreError
 from eagleray.store.sqlite import SqliteStore
@@ -20,7 +20,7 @@ def main(child: Child) -> None:
     """Runs the controller until the instance has been shut down; a SIGTERM ends it, and changes nothing."""
     config = decode(child.payload, NodeConfig)
     logs.setup(
-        logs.Component("controller", str(os.getpid())),
+        component(),
         logs.LogOptions.read(config.logging_config),
         path=child.log_path,
         owns_stdio=bool(child.log_path),

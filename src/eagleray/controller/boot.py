@@ -31,6 +31,7 @@ from eagleray.controller.effects import Effects
 from eagleray.controller.environments import Environments
 from eagleray.controller.gathering import Gathering
 from eagleray.controller.launch import Launcher
+from eagleray.controller.logging import follow_declared
 from eagleray.controller.observer import Connect, Observer
 from eagleray.controller.policies import PolicyRunner
 from eagleray.controller.publisher import RESERVED_VERSIONS, Publisher
@@ -176,10 +177,12 @@ class _Assembly:
     def announce_wishes(self) -> None:
         config = self._config
         options = {**config.http_options, "host": config.http_host, "port": config.http_port}
+        follow_declared(self._world, config)
+        logging = self._world.declared.get("logging_config")
         has_proxy = config.http_host is not None and not self._world.is_closing
-        self._controller.post(e.ProxyWanted(proxy_target(options) if has_proxy else None))
+        self._controller.post(e.ProxyWanted(proxy_target(options, logging=logging) if has_proxy else None))
         serves_grpc = has_proxy and config.grpc_options.get("grpc_servicer_functions")
-        grpc = proxy_target(config.grpc_options, GRPC_PROXY_KEY) if serves_grpc else None
+        grpc = proxy_target(config.grpc_options, GRPC_PROXY_KEY, logging) if serves_grpc else None
         self._controller.post(e.ProxyWanted(grpc, GRPC_PROXY_KEY))
         if self._world.is_closing:
             self._controller.post(e.ShutdownRequested())

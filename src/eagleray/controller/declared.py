@@ -19,6 +19,7 @@ from eagleray.base.secrets import HIDDEN, hide, restore
 from eagleray.controller import intake
 from eagleray.controller.controller import Admission, Controller, Prepare
 from eagleray.controller.details import Details
+from eagleray.controller.logging import follow_declared
 from eagleray.reconcile import events as e
 from eagleray.reconcile.applications import ApplicationRow, is_scaled_outside
 from eagleray.reconcile.world import World
@@ -65,6 +66,7 @@ class Declarations:
         prepare = self._admit(read, merge, tuple(sys_path) or (self._directory,))
         if not self._controller.changes_nothing(prepare):
             await self._controller.admit(prepare)
+            follow_declared(self._world, self._config)
         return [*read.warnings, *self._fixed_at_start(read)]
 
     async def apply_application(

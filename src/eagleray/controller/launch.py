@@ -96,7 +96,7 @@ class Launcher:
             proxy_id=row.unique_id,
             controller_address=self._controller,
             http_options=self.config.http_options,
-            logging_config=self.config.logging_config,
+            logging_config=_logging(row.config) or self.config.logging_config,
             logs_dir=self.config.logs_dir,
         )
 
@@ -105,7 +105,7 @@ class Launcher:
             proxy_id=row.unique_id,
             controller_address=self._controller,
             grpc_options=self.config.grpc_options,
-            logging_config=self.config.logging_config,
+            logging_config=_logging(row.config) or self.config.logging_config,
         )
 
     async def _replica(self, row: InstanceRow, target: Target, paths: list[str]) -> ReplicaLaunch:

@@ -19,7 +19,7 @@ from eagleray.base.settings import Settings
 from eagleray.http.connections import Connections
 from eagleray.http.limits import HttpLimits
 from eagleray.http.listen import Listener, tls_context
-from eagleray.proxy.process import FollowedRouter, feed_of, serve_proxy
+from eagleray.proxy.process import FollowedRouter, ProxyLogs, feed_of, serve_proxy
 from eagleray.proxy.server import ProxyServer
 from eagleray.routing import Subscription
 from eagleray.rpc.control import ControlMethods
@@ -31,9 +31,7 @@ from eagleray.wire.control import Drain, Empty, Health, ProxyLaunch, Ready, deco
 class Proxy:
     """The parts of one proxy process, in the order in which they come and go."""
 
-    def __init__(
-        self, launch: ProxyLaunch, http_listener: socket.socket, access_log: AccessLog | None
-    ) -> None:
+    def __init__(self, launch: ProxyLaunch, http_listener: socket.socket, proxy_logs: ProxyLogs) -> None:
         options: dict[str, Any] = launch.http_options
         self._stopped = asyncio.Event()
         self._serving = asyncio.Event()
@@ -52,11 +50,11 @@ class Proxy:
             self.connections,
             root_path=options.get("root_path") or "",
             request_timeout_s=options.get("request_timeout_s"),
-            access_log=access_log,
+            access_log=proxy_logs.access_log,
         )
         self.router.on_update = self.server.update
         self._http_listener = http_listener
-        self._access_log = access_log
+        self._logs = proxy_logs
         self.listener = Listener(http_listener, self.server.connection, tls=tls_context(options))
         self.connections.on_discard = self.listener.on_descriptor_freed
         self.methods = ControlMethods(
@@ -64,10 +62,15 @@ class Proxy:
                 "ready": self._ready,
                 "check_health": self._check_health,
                 "drain": self._drain,
+                "reconfigure": proxy_logs.reconfigure,
                 "metrics": feed_of(self.registry, launch.proxy_id).follow,
             },
             name="proxy control",
         )
+        proxy_logs.on_change = self._log_to
+
+    def _log_to(self, access_log: AccessLog | None) -> None:
+        self.server.access_log = access_log
 
     async def run(self) -> None:
         """Serves until it was drained or is cancelled."""
@@ -85,8 +88,7 @@ class Proxy:
         self.connections.close()
         await self.subscription.close()
         await self.router.close()
-        if self._access_log is not None:
-            self._access_log.flush()
+        self._logs.flush()
 
     async def _ready(self, payload: bytes, incoming: Incoming) -> Ready:
         await self._serving.wait()
@@ -114,4 +116,4 @@ async def _run(child: Child) -> None:
     launch = decode(child.payload, ProxyLaunch)
     assert child.http_listener is not None
     listener = child.http_listener
-    await serve_proxy(child, launch, lambda access_log: Proxy(launch, listener, access_log))
+    await serve_proxy(child, launch, lambda proxy_logs: Proxy(launch, listener, proxy_logs))

@@ -20,7 +20,7 @@ from eagleray.routing import Router, RoutingTable
 from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.feed import MetricsFeed
 from eagleray.rpc.server import Incoming, Server
-from eagleray.wire.control import GrpcProxyLaunch, ProxyLaunch, Ready
+from eagleray.wire.control import GrpcProxyLaunch, ProxyLaunch, Ready, Reconfigure, decode
 from eagleray.wire.messages import CallKind, ErrorHead
 
 logger = logging.getLogger("eagleray.proxy")
@@ -39,6 +39,33 @@ class FollowedRouter(Router):
         self.on_update(table)
 
 
+class ProxyLogs:
+    """The logs of this process; `on_change` is told of another access log, None where there is none any more."""
+
+    def __init__(self, launch: ProxyLaunch | GrpcProxyLaunch, path: str) -> None:
+        self._component = logs.Component("proxy", launch.proxy_id)
+        options = logs.LogOptions.read(launch.logging_config)
+        logs.setup(self._component, options, path=path, owns_stdio=bool(path))
+        self.access_log = logs.open_access_log(self._component, options)
+        self.on_change: Callable[[AccessLog | None], object] = lambda _log: None
+
+    async def reconfigure(self, payload: bytes, incoming: Incoming) -> Ready:
+        """A control method: another logging_config, from now on and in the same file."""
+        config = decode(payload, Reconfigure).logging_config
+        if config is not None:
+            self.flush()
+            options = logs.LogOptions.read(config)
+            logs.adjust(self._component, options)
+            self.access_log = logs.open_access_log(self._component, options)
+            self.on_change(self.access_log)
+        return Ready(pid=os.getpid())
+
+    def flush(self) -> None:
+        """Writes what is still to be written of the access log."""
+        if self.access_log is not None:
+            self.access_log.flush()
+
+
 class ProxyParts(Protocol):
     """A proxy that was made: `methods` answer the controller; `run` serves until it was drained or is cancelled."""
 
@@ -48,18 +75,16 @@ class ProxyParts(Protocol):
 
 
 async def serve_proxy(
-    child: Child, launch: ProxyLaunch | GrpcProxyLaunch, make: Callable[[AccessLog | None], ProxyParts]
+    child: Child, launch: ProxyLaunch | GrpcProxyLaunch, make: Callable[[ProxyLogs], ProxyParts]
 ) -> None:
     """Runs what `make` gives, and answers on the control socket, also when it has raised EaglerayError."""
-    component = logs.Component("proxy", launch.proxy_id)
-    options = logs.LogOptions.read(launch.logging_config)
-    logs.setup(component, options, path=child.log_path, owns_stdio=bool(child.log_path))
+    proxy_logs = ProxyLogs(launch, child.log_path)
     raise_descriptor_limit()
     gc.set_threshold(_GC_THRESHOLD, 20, 100)
     assert child.listener is not None
     proxy: ProxyParts | None = None
     try:
-        proxy = make(logs.open_access_log(component, options))
+        proxy = make(proxy_logs)
         methods = proxy.methods
     except EaglerayError as error:
         logger.error("The proxy cannot start: %s", error)

@@ -54,7 +54,7 @@ class ProxyServer:
         self._root_path = root_path.rstrip("/")
         self._raw_root_path = self._root_path.encode()
         self._request_timeout_s = request_timeout_s or 0.0
-        self._access_log = access_log
+        self.access_log = access_log
         self._metrics: ProxyMetrics | None = None
         if router.registry.enabled:
             self._metrics = ProxyMetrics(router.registry, "http", lambda: self.ongoing)
@@ -129,8 +129,8 @@ class ProxyServer:
     def refused(self, status: int) -> None:
         if self._metrics is not None:
             self._metrics.refused(status)
-        if self._access_log is not None:
-            self._access_log.add("-", "", status, monotonic())
+        if self.access_log is not None:
+            self.access_log.add("-", "", status, monotonic())
 
     # ---- built-in answers ------------------------------------------------------------------------------------
 
@@ -209,10 +209,10 @@ class ProxyServer:
         """Counts and logs an answered request."""
         if self._metrics is not None:
             self._metrics.finished(key, monotonic() - started_at)
-        if self._access_log is not None:
+        if self.access_log is not None:
             method, prefix, pattern, status, _ = key
             route = prefix.rstrip("/") + pattern if pattern else prefix
-            self._access_log.add(
+            self.access_log.add(
                 method, route, status, started_at, head.request_id, head.app, head.traceparent, client
             )
 

@@ -14,7 +14,7 @@ import msgspec
 
 from eagleray.reconcile import events as e
 from eagleray.reconcile.scaling import with_policy
-from eagleray.reconcile.target import Target, targets_of
+from eagleray.reconcile.target import PROXY_KEYS, Target, proxy_target, targets_of
 from eagleray.spec.application import ApplicationSpec
 from eagleray.spec.overlay import scaled_count
 
@@ -215,14 +215,27 @@ def scaled(world: World, event: e.Scaled, now: float) -> set[str]:
 
 
 def instance_declared(world: World, event: e.InstanceDeclared, now: float) -> set[str]:
-    before = world.declared.get("target_capacity")
+    before = world.declared
     world.declare(event.text)
-    if world.declared.get("target_capacity") == before:
-        return set()
-    dirty: set[str] = set()
+    after = world.declared
+    dirty = _log_proxies(world) if before.get("logging_config") != after.get("logging_config") else set()
+    if before.get("target_capacity") == after.get("target_capacity"):
+        return dirty
     for row in world.applications.values():  # also those whose newest code could not be built
         if row.spec and row.config_in_force and not row.deleting:
             dirty |= world.set_targets(row.name, row.spec_generation, current_targets(world, row))
+    return dirty
+
+
+def _log_proxies(world: World) -> set[str]:
+    """Proxies are told of another logging_config while they run."""
+    dirty: set[str] = set()
+    for key in PROXY_KEYS:
+        if (deployment := world.deployments.get(key)) is not None and (
+            target := deployment.target
+        ) is not None:
+            deployment.target = proxy_target(target.options, key, world.declared.get("logging_config"))
+            dirty.add(key)
     return dirty
 
 

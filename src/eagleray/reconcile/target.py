@@ -128,11 +128,15 @@ def targets_of(spec: ApplicationSpec) -> dict[str, Target]:
     return {f"{spec.name}#{bound.name}": _target(spec, bound) for bound in spec.deployments}
 
 
-def proxy_target(options: dict[str, Any], key: str = PROXY_KEY) -> Target:
-    """A system deployment: one proxy; checked and replaced like a replica, never given up."""
+def proxy_target(options: dict[str, Any], key: str = PROXY_KEY, logging: Any = None) -> Target:
+    """A system deployment: one proxy; checked and replaced like a replica, never given up.
+
+    `logging` is the logging_config that a config file has for the whole instance.
+    """
     return Target(
         key=key,
         version=_digest(options),
+        config=RunningConfig(logging=_json(logging) if logging else ""),
         kind="proxy",
         health_check_timeout_s=10.0,
         options=options,

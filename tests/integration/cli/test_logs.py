@@ -66,6 +66,7 @@ def user() -> Iterator[Shell]:
     with tempfile.TemporaryDirectory(prefix="er-") as directory, shell(Path(directory)) as user:
         user.environ["EAGLERAY_DRAIN_DELAY_S"] = "0"
         user.environ["EAGLERAY_LOG_ROTATE_BYTES"] = "4096"
+        user.environ["EAGLERAY_LOG_BUFFER_LINES"] = "1"
         user.write("program.py", PROGRAM)
         user.start()
         user("deploy", user.write("config.yaml", config()))
@@ -150,3 +151,30 @@ def test_an_instance_that_has_failed_or_ended_can_be_read(user: Shell) -> None:
     user("shutdown", "-y")
     assert "the child was asked" in user("logs", "talk")
     user.start()
+
+
+def test_a_logging_config_of_the_whole_instance_reaches_proxies_and_controller(user: Shell) -> None:
+    proxy = next(iter(user.details()["proxies"].values()))
+    path, pid = Path(proxy["log_file_path"]), proxy["worker_id"]
+    log = user.home / "state/main/logs/controller.log"
+    user.write("config.yaml", config(more="logging_config: {encoding: JSON}\n"))
+    user("deploy", "config.yaml", "--wait")
+
+    def is_json(path: Path, message: str) -> bool:
+        assert ask(user) == "ok"
+        last = [line for line in path.read_text().splitlines() if message in line][-1:]
+        return bool(last) and last[0].startswith("{")
+
+    wait_until(lambda: is_json(path, "GET /talk 200"), "the proxy's access log in JSON")
+    assert json.loads(path.read_text().splitlines()[-1])["component_name"] == "proxy"
+    assert next(iter(user.details()["proxies"].values()))["worker_id"] == pid, "it is the same process"
+    wait_until(lambda: log.read_text().splitlines()[-1].startswith("{"), "the controller's log in JSON")
+    user.write("config.yaml", config(more="logging_config: {enable_access_log: false}\n"))
+    user("deploy", "config.yaml", "--wait")
+
+    def is_silent() -> bool:
+        before = path.read_text()
+        assert ask(user) == ask(user) == "ok"  # by the second answer the first one's line is written
+        return path.read_text() == before
+
+    wait_until(is_silent, "no access log")

@@ -17,7 +17,7 @@ from eagleray.base.errors import EaglerayError
 from eagleray.base.metrics import Registry
 from eagleray.base.process import Child, run_child
 from eagleray.base.settings import Settings, set_default
-from eagleray.proxy.process import FollowedRouter, feed_of, serve_proxy
+from eagleray.proxy.process import FollowedRouter, ProxyLogs, feed_of, serve_proxy
 from eagleray.routing import Subscription
 from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.server import Incoming
@@ -37,7 +37,7 @@ _END_GRACE_S = 0.5
 class GrpcProxy:
     """The parts of one proxy process, in the order in which they come and go. Raises EaglerayError."""
 
-    def __init__(self, launch: GrpcProxyLaunch, access_log: AccessLog | None) -> None:
+    def __init__(self, launch: GrpcProxyLaunch, proxy_logs: ProxyLogs) -> None:
         options: dict[str, Any] = launch.grpc_options
         set_default("GRPC_EXPERIMENTS", _EXPERIMENTS)
         rpcs = _recorded(options)
@@ -46,12 +46,12 @@ class GrpcProxy:
         self._stopped = asyncio.Event()
         self._started = asyncio.Event()
         self._error = ""
-        self._access_log = access_log
+        self._logs = proxy_logs
         self.registry = Registry(enabled=Settings.from_env().metrics)
         self.router = FollowedRouter(
             eager_ingress=True, registry=self.registry, origin=("PROXY", launch.proxy_id)
         )
-        self.server = GrpcServer(self.router, rpcs, options, self._access_log)
+        self.server = GrpcServer(self.router, rpcs, options, proxy_logs.access_log)
         self.router.on_update = self.server.update
         self.subscription = Subscription(self.router, launch.controller_address, launch.proxy_id)
         self.methods = ControlMethods(
@@ -59,10 +59,15 @@ class GrpcProxy:
                 "ready": self._ready,
                 "check_health": self._check_health,
                 "drain": self._drain,
+                "reconfigure": proxy_logs.reconfigure,
                 "metrics": feed_of(self.registry, launch.proxy_id).follow,
             },
             name="grpc proxy control",
         )
+        proxy_logs.on_change = self._log_to
+
+    def _log_to(self, access_log: AccessLog | None) -> None:
+        self.server.floor.access_log = access_log
 
     async def run(self) -> None:
         """Serves until it was drained or is cancelled."""
@@ -83,8 +88,7 @@ class GrpcProxy:
         await self.server.stop(_END_GRACE_S)
         await self.subscription.close()
         await self.router.close()
-        if self._access_log is not None:
-            self._access_log.flush()
+        self._logs.flush()
 
     async def _ready(self, payload: bytes, incoming: Incoming) -> Ready:
         await self._started.wait()
@@ -106,7 +110,7 @@ def main(child: Child) -> None:
 
 async def _run(child: Child) -> None:
     launch = decode(child.payload, GrpcProxyLaunch)
-    await serve_proxy(child, launch, lambda access_log: GrpcProxy(launch, access_log))
+    await serve_proxy(child, launch, lambda proxy_logs: GrpcProxy(launch, proxy_logs))
 
 
 def _recorded(options: dict[str, Any]) -> dict[str, Rpc]:
