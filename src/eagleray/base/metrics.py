@@ -56,6 +56,8 @@ class Snapshot(msgspec.Struct, array_like=True):
     label_names: tuple[str, ...]
     bounds: tuple[float, ...] = ()
     samples: list[Sample] = []
+    gone: list[tuple[str, ...]] = []
+    """Series that were forgotten since; one that is among the samples too has come back."""
 
 
 class Value:
@@ -149,6 +151,7 @@ class Metric:
         """How often a label set was asked for that was one too many."""
         self._most = most
         self._series: dict[tuple[str, ...], Value | Distribution] = {}
+        self._gone: list[tuple[str, ...]] = []
         self._functions: dict[tuple[str, ...], Callable[[], float]] = {}
 
     def value(self, *labels: str) -> Value:
@@ -177,9 +180,10 @@ class Metric:
         self._functions[labels] = function
 
     def forget(self, *labels: str) -> None:
-        """The series is not collected any more."""
-        self._series.pop(labels, None)
+        """The series is not collected any more, and who was told of it is told that it has gone."""
         self._functions.pop(labels, None)
+        if self._series.pop(labels, None) is not None:
+            self._gone.append(labels)
 
     def _find(self, labels: tuple[str, ...], kind: type[Distribution] = Distribution) -> Value | Distribution:
         found = self._series.get(labels)
@@ -195,16 +199,19 @@ class Metric:
 
     def collect(self, *, everything: bool) -> Snapshot | None:
         """What has changed since the last call; with `everything`, what has not as well. None: nothing."""
+        gone, self._gone = ([] if everything else self._gone), []
         for labels, function in self._functions.copy().items():
-            self.value(*labels).set(function())
+            series = self._series.get(labels)
+            if isinstance(series, Value):  # another thread may forget it just now
+                series.set(function())
         samples = [
             series._sample(labels)
             for labels, series in self._series.copy().items()
             if everything or series._changed()
         ]
-        if not samples:
+        if not samples and not gone:
             return None
-        return Snapshot(self.name, self.kind, self.help, self.label_names, self.bounds, samples)
+        return Snapshot(self.name, self.kind, self.help, self.label_names, self.bounds, samples, gone)
 
 
 class Registry:

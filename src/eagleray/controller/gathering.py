@@ -130,7 +130,8 @@ class Gathering:
     async def _follow(self, ref: str, client: Client) -> None:
         try:
             async for chunk in client.subscribe("metrics", Empty()):
-                self.telemetry.tell(ref, decode(chunk, Shipment).snapshots)
+                shipment = decode(chunk, Shipment)
+                self.telemetry.tell(ref, shipment.snapshots, is_whole=shipment.is_whole)
                 self._heard(ref)
         except (EaglerayError, msgspec.DecodeError) as error:
             logger.debug("%s tells no metrics any more: %s", ref, error)
@@ -138,7 +139,7 @@ class Gathering:
     def on_driver(self, shipment: Shipment) -> None:
         if self._enabled:
             self.telemetry.begin(shipment.subscriber, DRIVER)
-            self.telemetry.tell(shipment.subscriber, shipment.snapshots)
+            self.telemetry.tell(shipment.subscriber, shipment.snapshots, is_whole=shipment.is_whole)
 
     def on_driver_gone(self, subscriber: str) -> None:
         self.telemetry.ended(subscriber)

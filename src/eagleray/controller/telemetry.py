@@ -94,15 +94,20 @@ class Telemetry:
             known = ended.pop(source, None) if ended is not None else None
             self._sources[source] = known or _Source(group)
 
-    def tell(self, source: str, snapshots: Iterable[Snapshot]) -> None:
-        """Takes over what a living source says; others are ignored."""
+    def tell(self, source: str, snapshots: Iterable[Snapshot], *, is_whole: bool = False) -> None:
+        """Takes over what a living source says; others are ignored. `is_whole`: it says everything that it has."""
         known = self._sources.get(source)
         if known is None:
             return
+        if is_whole:
+            known.tables = {name: table for name, table in known.tables.items() if table.kind != GAUGE}
         for snapshot in snapshots:
             table = known.tables.get(snapshot.name)
             if table is None or table.label_names != snapshot.label_names:
                 table = known.tables[snapshot.name] = Table.of(snapshot)
+            if table.kind == GAUGE:  # a counter that its process has forgotten is still part of the sum
+                for labels in snapshot.gone:
+                    table.samples.pop(labels, None)
             for sample in snapshot.samples:
                 table.samples[sample.labels] = sample
         self.version += 1

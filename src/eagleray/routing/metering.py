@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from eagleray.base.errors import EaglerayError
-from eagleray.base.metrics import Registry, Snapshot
+from eagleray.base.metrics import Registry
 from eagleray.base.tasks import Tasks
 from eagleray.rpc.client import Client
 from eagleray.wire.control import Empty
@@ -46,13 +46,13 @@ class Metering:
         if client is None or client.closed or self._is_sending:
             return
         snapshots = self._registry.collect(everything=self._everything)
-        self._everything = False
+        is_whole, self._everything = self._everything, False
         if snapshots:
             self._is_sending = True
-            self._tasks.start(self._send(client, snapshots), name="tell metrics")
+            shipment = Shipment(snapshots=snapshots, subscriber=self._subscriber, is_whole=is_whole)
+            self._tasks.start(self._send(client, shipment), name="tell metrics")
 
-    async def _send(self, client: Client, snapshots: list[Snapshot]) -> None:
-        shipment = Shipment(snapshots=snapshots, subscriber=self._subscriber)
+    async def _send(self, client: Client, shipment: Shipment) -> None:
         try:
             await client.request("metrics", shipment, Empty, timeout_s=None)
         except EaglerayError as error:

@@ -102,9 +102,9 @@ class MetricsFeed:
         # Before anything is read, so that who counts meanwhile wakes us.
         self.asleep = self._naps and self._quiet >= _QUIET
         snapshots = self._registry.collect(everything=self._everything)
-        self._everything = False
         if snapshots:
-            reader.send(encode(Shipment(snapshots=snapshots)))
+            reader.send(encode(Shipment(snapshots=snapshots, is_whole=self._everything)))
+        self._everything = False
         is_news = any(_is_news(one) for one in snapshots)
         if is_news:
             self.asleep = False

@@ -17,3 +17,5 @@ class Shipment(Message):
 
     snapshots: list[Snapshot] = msgspec.field(default_factory=list)
     subscriber: str = ""
+    is_whole: bool = False
+    """Everything is told: a gauge that is not here has gone."""

@@ -75,6 +75,28 @@ def test_old_processes_become_one_series_with_a_new_name_each_time() -> None:
     assert telemetry.histogram("ms")[()].count == RETAINED + 2
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_gauge_that_its_process_forgets_is_gone(is_whole: bool) -> None:
+    telemetry = Telemetry()
+    registry = Registry()
+    depth = registry.gauge("depth", "Depth.", "queue")
+    calls = registry.counter("calls", "Calls.", "queue")
+    for metric in (depth, calls):
+        for queue in "abc":
+            metric.value(queue).inc()
+    telemetry.begin("p", ("p", ""))
+    telemetry.tell("p", registry.collect())
+    for metric in (depth, calls):
+        metric.forget("a")
+        metric.forget("b")
+    depth.value("b").set(7)
+    if is_whole:
+        registry.collect()  # lost with its connection
+    telemetry.tell("p", registry.collect(everything=is_whole), is_whole=is_whole)
+    assert telemetry.sum("depth", ("queue",)) == {("b",): 7.0, ("c",): 1.0}
+    assert telemetry.sum("calls") == {(): 3.0}
+
+
 def test_a_source_that_comes_back_goes_on() -> None:
     telemetry = Telemetry()
     process = Process(telemetry, "driver", ("driver", ""))
