@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any
 
 from eagleray.base.clock import wall_time_s
-from eagleray.base.log_formats import Component, encode, shown_id, stamp, trace_id
+from eagleray.base.log_formats import MAX_ID, Component, encode, shown_id, stamp, trace_id
 
 Client = tuple[str, int]
 Entry = tuple[str, str, "int | str", float, float, str, str, str, "Client | None"]
@@ -27,6 +27,8 @@ BURST = 256
 """Lines that are written at once at most: about 0.5 ms of the event loop, and less than 100 kB of memory."""
 
 _FILE = "access_log.py"
+_MOST_KNOWN = 1024
+"""Combinations of method, route and status whose parts of a JSON line are remembered."""
 
 
 class AccessLog:
@@ -51,6 +53,7 @@ class AccessLog:
         self._burst = burst
         self._entries: list[Entry] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._known_parts: dict[tuple[str, str, int | str, str], tuple[str, str, str, str]] = {}
         self._record = logging.LogRecord("eagleray.access", logging.INFO, _FILE, 0, "", None, None)
 
     def add(
@@ -81,17 +84,73 @@ class AccessLog:
         if not entries:
             return
         offset_s = wall_time_s() - monotonic()
-        second, date = -1, ""
-        lines = []
-        line = self._json if self._is_json else self._text
-        for entry in entries:
-            ended_at = entry[4] + offset_s
-            if int(ended_at) != second:
-                second, date = int(ended_at), stamp(ended_at)
-            lines.append(line(entry, ended_at, f"{date},{int(ended_at * 1000) % 1000:03d}"))
+        if self._attributes or self._client_address or not _are_plain([entry[5] for entry in entries]):
+            line = self._json if self._is_json else self._text
+            lines = [line(entry, entry[4] + offset_s) for entry in entries]
+        else:
+            lines = (self._plain_json if self._is_json else self._plain_text)(entries, offset_s)
         self._write("\n".join(lines))
 
-    def _text(self, entry: Entry, ended_at: float, time: str) -> str:
+    # ---- the common case: a loop that calls nothing ------------------------------------------------------------
+
+    def _plain_text(self, entries: list[Entry], offset_s: float) -> list[str]:
+        second, head, origin = -1, "", self._origin
+        lines = []
+        for method, route, status, started_at, end, request_id, _, _, _ in entries:
+            millis = int((end + offset_s) * 1000)
+            if millis // 1000 != second:
+                second = millis // 1000
+                head = f"INFO {stamp(second)},"
+            scope = f"{request_id} -- " if request_id else "-- "
+            lines.append(
+                f"{head}{millis % 1000:03d} {origin} {scope}{method} {route} {status} {(end - started_at) * 1000:.1f}ms"
+            )
+        return lines
+
+    def _plain_json(self, entries: list[Entry], offset_s: float) -> list[str]:
+        second, head = -1, ""
+        lines, known = [], self._known_parts
+        for method, route, status, started_at, end, request_id, app, traceparent, _ in entries:
+            ended_at = end + offset_s
+            millis = int(ended_at * 1000)
+            if millis // 1000 != second:
+                second = millis // 1000
+                head = f'{{"levelname":"INFO","asctime":"{stamp(second)},'
+            key = (method, route, status, app)
+            parts = known.get(key)
+            if parts is None:
+                parts = self._open_parts(key)
+            took_ms = (end - started_at) * 1000
+            scope = f'"request_id":"{request_id}",' if request_id else ""
+            if traceparent and (trace := trace_id(traceparent)) and trace.isalnum():
+                scope += f'"trace_id":"{trace}",'
+            lines.append(
+                f"{head}{millis % 1000:03d}{parts[0]}{scope}{parts[1]}{took_ms:.1f}{parts[2]}{took_ms:.3f}"
+                f"{parts[3]}{int(ended_at * 1e9)}}}"
+            )
+        return lines
+
+    def _open_parts(self, key: tuple[str, str, int | str, str]) -> tuple[str, str, str, str]:
+        """What lies between the changing parts of a line: time, request, milliseconds twice, nanoseconds."""
+        if len(self._known_parts) >= _MOST_KNOWN:
+            self._known_parts.clear()
+        method, route, status, app = key
+        fields = {**self._fields, "route": route, **({"application": app} if app else {})}
+        message = encode({"message": f"{method} {route} {status} "})[1:-2]
+        found = encode({"method": method, "status": status})[1:-1]
+        parts = (
+            f'",{encode(fields)[1:-1]},',
+            message,
+            f'ms",{found},"latency_ms":',
+            f',"filename":"{_FILE}","lineno":0,"process":{self._record.process},"timestamp_ns":',
+        )
+        self._known_parts[key] = parts
+        return parts
+
+    # ---- with attributes, addresses, or odd request ids --------------------------------------------------------
+
+    def _text(self, entry: Entry, ended_at: float) -> str:
+        time = _time(ended_at)
         extra = ""
         if self._attributes:
             known = self._known(entry, ended_at, time)
@@ -99,7 +158,8 @@ class AccessLog:
         scope = f"{shown_id(entry[5])} " if entry[5] else ""
         return f"INFO {time} {self._origin} {scope}{extra}-- {self._message(entry)}"
 
-    def _json(self, entry: Entry, ended_at: float, time: str) -> str:
+    def _json(self, entry: Entry, ended_at: float) -> str:
+        time = _time(ended_at)
         method, route, status, started_at, end, request_id, app, traceparent, _ = entry
         found: dict[str, Any] = {"levelname": "INFO", "asctime": time, **self._fields}
         if request_id:
@@ -136,3 +196,20 @@ class AccessLog:
             "created": ended_at,
             "msecs": ended_at * 1000 % 1000,
         }
+
+
+def _time(wall_s: float) -> str:
+    return f"{stamp(wall_s)},{int(wall_s * 1000) % 1000:03d}"
+
+
+def _are_plain(ids: list[str]) -> bool:
+    """Whether all may stand in a line as they are, in JSON too; asked once for all, since ids are hardly ever odd."""
+    text = "".join(ids)
+    return (
+        text.isascii()
+        and text.isprintable()
+        and " " not in text
+        and '"' not in text
+        and "\\" not in text
+        and max(map(len, ids)) <= MAX_ID
+    )

@@ -5,6 +5,9 @@ import json
 import re
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
+
+import pytest
 
 from eagleray.base.access_log import AccessLog
 from eagleray.base.log_formats import Component
@@ -83,6 +86,34 @@ def test_a_client_cannot_forge_lines_or_columns_by_its_request_id() -> None:
         (text,) = written_by(work, is_json=is_json)
         assert "a_--_GET_/admin_200_[2J_INFO_xxx" in text and "\n" not in text and "\x1b" not in text
         assert len(text) < 700
+
+
+@pytest.mark.parametrize("is_json", [False, True])
+def test_the_short_way_writes_what_the_long_way_writes(is_json: bool) -> None:
+    now = monotonic()
+    entries: list[Any] = [
+        ("GET", "/a", 200, now - 0.5, now, "id-1", "app", "", None),
+        ("POST", '/"b"/{x}', 500, now - 1.25, now + 1, "", "", f"00-{TRACE}-00f067aa0ba902b7-01", None),
+        (
+            "CALL",
+            "predict",
+            "ERROR",
+            now,
+            now + 2.002,
+            "id-2",
+            "app",
+            f"00-{TRACE}-00f067aa0ba902b7-01",
+            ("h", 1),
+        ),
+        ("GET", "/a", 200, now - 0.5, now, "id-3", "app", "", None),
+    ]
+    log = AccessLog(print, REPLICA, is_json=is_json)
+    short = (log._plain_json if is_json else log._plain_text)(entries, 1e9)
+    long = [(log._json if is_json else log._text)(entry, entry[4] + 1e9) for entry in entries]
+    if is_json:
+        assert list(map(json.loads, short)) == list(map(json.loads, long))
+    else:
+        assert short == long
 
 
 def test_standard_attributes_that_were_asked_for() -> None:
