@@ -106,6 +106,19 @@ class Settings:
     log_backups: int = _setting(
         5, "Renamed log files that are kept of each component.", "RAY_ROTATION_BACKUP_COUNT"
     )
+    tracing_exporter: str = _setting(
+        "",
+        "Import path of the function that gives span processors, or `otlp`; requests are traced where no "
+        "tracing_config says otherwise.",
+        "RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH",
+    )
+    tracing_sampling_ratio: float = _setting(
+        0.01, "Share of new traces that is recorded.", "RAY_SERVE_TRACING_SAMPLING_RATIO"
+    )
+    server_timing: bool = _setting(
+        False,
+        "Every HTTP answer says where its time went; else those to requests with `x-eagleray-timing: 1`.",
+    )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -129,7 +142,7 @@ class Settings:
         return cls(**values)
 
 
-def _parse(text: str, kind: type) -> str | int | bool:
+def _parse(text: str, kind: type) -> str | int | bool | float:
     if kind is bool:
         known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
         if text.lower() not in known:
@@ -140,7 +153,20 @@ def _parse(text: str, kind: type) -> str | int | bool:
             return int(text)
         except ValueError:
             raise ValueError("write a whole number") from None
+    if kind is float:
+        return _parse_share(text)
     return text
+
+
+def _parse_share(text: str) -> float:
+    """All settings with a fraction are shares."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ValueError("write a number between 0 and 1")
+    return value
 
 
 def set_default(name: str, value: str) -> None:

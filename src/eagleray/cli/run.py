@@ -186,6 +186,9 @@ def _read_config(path: str, app_dir: str, given: dict[str, Any]) -> ConfigPlan:
     }
     if schema.grpc_options.is_served:
         options["grpc_options"] = {**schema.grpc_options.model_dump(mode="json"), "sys_path": [app_dir]}
+    if schema.tracing_config is not None:
+        tracing = schema.tracing_config.model_dump(mode="json", exclude_unset=True)
+        options["tracing_config"] = {**tracing, "sys_path": [app_dir]}
     if schema.controller_options is not None:
         options["controller_env"] = dict(schema.controller_options.runtime_env.env_vars)
     return ConfigPlan(

@@ -27,6 +27,7 @@ from eagleray.spec.application import ApplicationSpec
 from eagleray.spec.config import Config, HTTPOptionsSchema, check_depth, gRPCOptionsSchema, read_config
 from eagleray.spec.environment import is_archive
 from eagleray.spec.imports import config_imports
+from eagleray.spec.options import TracingConfig
 from eagleray.spec.problems import show
 from eagleray.wire.control import NodeConfig
 
@@ -155,12 +156,13 @@ class Declarations:
         return prepare
 
     def _fixed_at_start(self, config: Config) -> list[str]:
-        """Options of proxies that are other than what they have been started with."""
+        """Options of the instance that are other than what it has been started with."""
         warnings = []
         http = {**self._config.http_options, "host": self._config.http_host, "port": self._config.http_port}
         for section, running, model in (
             ("http_options", http, HTTPOptionsSchema),
             ("grpc_options", self._config.grpc_options, gRPCOptionsSchema),
+            ("tracing_config", self._config.tracing_config, TracingConfig),
         ):
             written = config.data.get(section) or {}
             for key, value in written.items():

@@ -97,6 +97,7 @@ class Launcher:
             controller_address=self._controller,
             http_options=self.config.http_options,
             logging_config=_logging(row.config) or self.config.logging_config,
+            tracing_config=self.config.tracing_config,
             logs_dir=self.config.logs_dir,
         )
 
@@ -106,6 +107,7 @@ class Launcher:
             controller_address=self._controller,
             grpc_options=self.config.grpc_options,
             logging_config=_logging(row.config) or self.config.logging_config,
+            tracing_config=self.config.tracing_config,
         )
 
     async def _replica(self, row: InstanceRow, target: Target, paths: list[str]) -> ReplicaLaunch:
@@ -123,6 +125,7 @@ class Launcher:
             rank=row.rank,
             world_size=config.world_size,
             logging_config=_logging(config) or self.config.logging_config,
+            tracing_config=self.config.tracing_config,
             logs_dir=self.config.logs_dir,
         )
 

@@ -19,6 +19,8 @@ import msgspec
 
 from eagleray.base.errors import ConfigError
 from eagleray.base.settings import Settings
+from eagleray.base.spans import require_opentelemetry
+from eagleray.base.tracing import TracingOptions
 from eagleray.engine.base import EngineError
 from eagleray.engine.linux import kill_by_environment
 from eagleray.engine.sessions import make_runtime_dir, make_session_dir, remove_tree
@@ -47,6 +49,8 @@ def node_config(**options: Any) -> NodeConfig:
         "metrics": "1" if settings.metrics else "0",
     }
     options.setdefault("settings", told)
+    if TracingOptions.read(options.get("tracing_config") or {}, settings).enabled:
+        require_opentelemetry()
     if grpc := options.get("grpc_options"):
         options["grpc_options"] = {**grpc, "host": grpc.get("host") or settings.grpc_host}
     return NodeConfig(**options)

@@ -19,7 +19,8 @@ from eagleray.base.settings import Settings
 from eagleray.http.connections import Connections
 from eagleray.http.limits import HttpLimits
 from eagleray.http.listen import Listener, tls_context
-from eagleray.proxy.process import FollowedRouter, ProxyLogs, feed_of, serve_proxy
+from eagleray.proxy.observing import Observing
+from eagleray.proxy.process import FollowedRouter, ProxyLogs, feed_of, serve_proxy, tracer_of
 from eagleray.proxy.server import ProxyServer
 from eagleray.routing import Subscription
 from eagleray.rpc.control import ControlMethods
@@ -36,7 +37,9 @@ class Proxy:
         self._stopped = asyncio.Event()
         self._serving = asyncio.Event()
         self._error = ""
-        self.registry = Registry(enabled=Settings.from_env().metrics)
+        settings = Settings.from_env()
+        self.registry = Registry(enabled=settings.metrics)
+        self._tracer = tracer_of(launch, self.registry, proxy_logs.path)
         self.router = FollowedRouter(
             eager_ingress=True,
             directory=directory_of(launch.controller_address),
@@ -51,6 +54,7 @@ class Proxy:
             root_path=options.get("root_path") or "",
             request_timeout_s=options.get("request_timeout_s"),
             access_log=proxy_logs.access_log,
+            observing=Observing.of(self._tracer, settings.server_timing),
         )
         self.router.on_update = self.server.update
         self._http_listener = http_listener
@@ -89,6 +93,8 @@ class Proxy:
         await self.subscription.close()
         await self.router.close()
         self._logs.flush()
+        if self._tracer is not None:
+            self._tracer.close()
 
     async def _ready(self, payload: bytes, incoming: Incoming) -> Ready:
         await self._serving.wait()

@@ -10,6 +10,7 @@ import socket
 from bisect import bisect_left
 from collections.abc import Callable
 
+from eagleray.base.clock import wall_time_s
 from eagleray.base.metrics import OVERFLOW, Distribution, Registry, Value
 
 NODE_LABELS = ("node_id", "node_ip_address")
@@ -92,6 +93,12 @@ class ProxyMetrics:
         if series.errors is not None:
             for errors in series.errors:
                 errors.value += 1.0
+
+    def exemplify(self, key: Key, trace_id: str, took_ms: float) -> None:
+        """A request that was counted under `key` is recorded in that trace."""
+        series = self._known.get(key)
+        if series is not None:
+            series.exemplar = (trace_id, took_ms, wall_time_s())
 
     def refused(self, status: int) -> None:
         """There was no request that could be answered."""

@@ -15,6 +15,7 @@ from eagleray.base.errors import EaglerayError
 from eagleray.base.loop_lag import LoopLag
 from eagleray.base.metrics import Registry
 from eagleray.base.process import Child
+from eagleray.base.spans import Tracer, open_tracer
 from eagleray.http.listen import raise_descriptor_limit
 from eagleray.routing import Router, RoutingTable
 from eagleray.rpc.control import ControlMethods
@@ -43,6 +44,7 @@ class ProxyLogs:
     """The logs of this process; `on_change` is told of another access log, None where there is none any more."""
 
     def __init__(self, launch: ProxyLaunch | GrpcProxyLaunch, path: str) -> None:
+        self.path = path
         self._component = logs.Component("proxy", launch.proxy_id)
         options = logs.LogOptions.read(launch.logging_config)
         logs.setup(self._component, options, path=path, owns_stdio=bool(path))
@@ -99,6 +101,12 @@ async def serve_proxy(
     finally:
         await methods.close()
         await control.close()
+
+
+def tracer_of(launch: ProxyLaunch | GrpcProxyLaunch, registry: Registry, log_path: str) -> Tracer | None:
+    """What makes the proxy's spans; None where tracing is off."""
+    directory = os.path.dirname(log_path)
+    return open_tracer(launch.tracing_config, "proxy", launch.proxy_id, directory, registry)
 
 
 def feed_of(registry: Registry, proxy_id: str) -> MetricsFeed:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import math
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from eagleray.base.access_log import AccessLog
 from eagleray.base.ids import new_request_id
+from eagleray.base.tracing import context_of
 from eagleray.http.connection import HttpConnection
 from eagleray.http.connections import Connections
 from eagleray.http.request import Request
@@ -23,6 +25,9 @@ from eagleray.proxy.exchange import Exchange
 from eagleray.proxy.metrics import Key, ProxyMetrics
 from eagleray.routing import Router, RoutingTable
 from eagleray.wire.messages import CallHead, CallKind, Headers, HttpHead
+
+if TYPE_CHECKING:
+    from eagleray.proxy.observing import Observing
 
 logger = logging.getLogger("eagleray.proxy")
 
@@ -46,6 +51,7 @@ class ProxyServer:
         root_path: str = "",
         request_timeout_s: float | None = None,
         access_log: AccessLog | None = None,
+        observing: Observing | None = None,
     ) -> None:
         self.connections = connections
         self.deadlines = Deadlines()
@@ -55,6 +61,7 @@ class ProxyServer:
         self._raw_root_path = self._root_path.encode()
         self._request_timeout_s = request_timeout_s or 0.0
         self.access_log = access_log
+        self._observing = observing
         self._metrics: ProxyMetrics | None = None
         if router.registry.enabled:
             self._metrics = ProxyMetrics(router.registry, "http", lambda: self.ongoing)
@@ -95,7 +102,10 @@ class ProxyServer:
         head.http = http
         if request.upgrade:
             return self._begin_websocket(connection, request, route.deployment, head, request_id)
-        exchange = Exchange(self, connection, request, route.deployment, head, request_id)
+        if self._observing is None and b"x-eagleray-timing" not in known:
+            exchange = Exchange(self, connection, request, route.deployment, head, request_id)
+        else:
+            exchange = self._watch(connection, request, route.deployment, head, request_id)
         self.ongoing += 1
         timeout_s = self._request_timeout_s
         if len(known) > 1:
@@ -103,6 +113,20 @@ class ProxyServer:
         if timeout_s > 0:
             exchange.set_timeout(timeout_s)
         self._router.submit(exchange)
+        return exchange
+
+    def _watch(
+        self, connection: HttpConnection, request: Request, key: str, head: CallHead, request_id: bytes
+    ) -> Exchange:
+        # Imported with the first request of whom it is asked.
+        from eagleray.proxy.observing import NOT_TRACING, WatchedExchange
+
+        watch = (self._observing or NOT_TRACING).open(head, request.headers, request.known)
+        if watch is None:
+            return Exchange(self, connection, request, key, head, request_id)
+        exchange = WatchedExchange(self, connection, request, key, head, request_id)
+        exchange.watch = watch
+        watch.submitted(exchange)
         return exchange
 
     def _begin_websocket(
@@ -113,7 +137,7 @@ class ProxyServer:
 
         head.kind = CallKind.WEBSOCKET
         started_at = monotonic()
-        exchange = open_websocket(self, connection, request, key, head, request_id)
+        exchange = open_websocket(self, connection, request, key, head, request_id, self._observing)
         if isinstance(exchange, int):
             self._note(("WS", head.route, "", exchange, key), head, started_at, connection.client)
             return None
@@ -216,6 +240,11 @@ class ProxyServer:
                 method, route, status, started_at, head.request_id, head.app, head.traceparent, client
             )
 
+    def exemplify(self, key: Key, trace_id: str, took_ms: float) -> None:
+        """A request that has been counted under `key` can be looked up as a trace."""
+        if self._metrics is not None:
+            self._metrics.exemplify(key, trace_id, took_ms)
+
     def report_bad_response(self, head: CallHead, error: BadResponseError) -> None:
         """An application's answer could not be sent."""
         logger.error(
@@ -232,6 +261,8 @@ def _apply_known(exchange: Exchange, known: dict[bytes, bytes], timeout_s: float
     session_id = known.get(b"x-session-id")
     if session_id is not None:
         head.session_id = session_id.decode("latin-1")
+    if b"traceparent" in known and not head.traceparent and head.http is not None:
+        head.traceparent = context_of(head.http.headers)
     if known.get(b"x-request-disconnect-disabled") == b"?1":
         exchange.keep_running()
     wanted = known.get(b"x-request-timeout-seconds")

@@ -31,6 +31,7 @@ from eagleray.wire.websocket import (
 )
 
 if TYPE_CHECKING:
+    from eagleray.proxy.observing import Observing
     from eagleray.proxy.server import ProxyServer
 
 _CODES = {408: TIMEOUT, 503: SERVICE_RESTART}
@@ -49,6 +50,7 @@ def open_websocket(
     key: str,
     head: CallHead,
     request_id: bytes,
+    observing: Observing | None = None,
 ) -> WebSocketExchange | int:
     """The exchange of a handshake that is in order, or the status with which it has been refused."""
     try:
@@ -56,7 +58,16 @@ def open_websocket(
     except HandshakeRefused as refused:
         connection.respond(refused.status, refused.headers, refused.text.encode(), request_id)
         return refused.status
-    return WebSocketExchange(server, connection, request, key, head, request_id, protocol)
+    given = server, connection, request, key, head, request_id, protocol
+    watch = None if observing is None else observing.open(head, request.headers, request.known)
+    if watch is None:
+        return WebSocketExchange(*given)
+    from eagleray.proxy.watched_websocket import WatchedWebSocket
+
+    exchange = WatchedWebSocket(*given)
+    exchange.watch = watch
+    watch.submitted(exchange)
+    return exchange
 
 
 class WebSocketExchange(Exchange):

@@ -121,10 +121,12 @@ class Call:
         self.outflow: Outflow | None = None
         incoming.on_cancel = self.on_cancel
 
+    request_context = RequestContext
+
     def make_context(self, is_http: bool) -> RequestContext:
         """The request context that user code sees."""
         head = self.incoming.head
-        context = RequestContext(
+        context = self.request_context(
             head.request_id,
             head.route,
             head.app,

@@ -31,9 +31,17 @@ class Intake:
 
     def __init__(self, slots: Slots, metrics: ReplicaMetrics, feed: MetricsFeed) -> None:
         self._feed = feed
+        self.calls = _CALLS
+        """What a call of each kind is."""
         self.floor: Floor | None = None
         self._slots = slots
         self._metrics = metrics
+
+    def trace(self) -> None:
+        """Calls are traced from now on."""
+        from eagleray.replica.traced import TRACED  # needs what is there only where tracing is on
+
+        self.calls = {**_CALLS, **TRACED}
 
     def take(self, incoming: Incoming) -> None:
         if self._feed.asleep:
@@ -52,4 +60,4 @@ class Intake:
             self._metrics.rejected()
             incoming.fail(refusal)
         else:
-            _CALLS[head.kind](floor, incoming).begin_work()
+            self.calls[head.kind](floor, incoming).begin_work()

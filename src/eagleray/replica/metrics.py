@@ -13,6 +13,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from eagleray.base.clock import wall_time_s
 from eagleray.base.metrics import Distribution, Registry
 from eagleray.replica.slots import Slots
 
@@ -171,6 +172,12 @@ class ReplicaMetrics:
         if took_ms > series.peak:
             series.peak = took_ms
         return int(took_ms * 1000.0)
+
+    def exemplify(self, route: Route, trace_id: str, took_ms: float) -> None:
+        """A request that was counted under `route` is recorded in that trace."""
+        series = self._routes.get(route)
+        if series is not None:
+            series.exemplar = (trace_id, took_ms, wall_time_s())
 
     def failed(self, route: Route, kind: str) -> None:
         """User code has raised an exception of that name."""

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from eagleray.serve.ingress import ingress
     from eagleray.serve.multiplex import get_multiplexed_model_id, multiplexed
     from eagleray.serve.targets import RunTarget
-    from eagleray.spec.options import ControllerOptions, HTTPOptions
+    from eagleray.serve.tracing import get_trace_context
+    from eagleray.spec.options import ControllerOptions, HTTPOptions, TracingConfig
 
 _HOMES = {
     "eagleray.serve.api": (
@@ -43,7 +44,8 @@ _HOMES = {
     "eagleray.serve.ingress": "ingress",
     "eagleray.serve.multiplex": "get_multiplexed_model_id multiplexed",
     "eagleray.serve.targets": "RunTarget",
-    "eagleray.spec.options": "ControllerOptions HTTPOptions",
+    "eagleray.serve.tracing": "get_trace_context",
+    "eagleray.spec.options": "ControllerOptions HTTPOptions TracingConfig",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 _MODULES = (
@@ -64,6 +66,7 @@ __all__ = [
     "Deployment",
     "HTTPOptions",
     "RunTarget",
+    "TracingConfig",
     "_run",
     "_run_many",
     "batch",
@@ -73,6 +76,7 @@ __all__ = [
     "get_deployment_handle",
     "get_multiplexed_model_id",
     "get_replica_context",
+    "get_trace_context",
     "ingress",
     "multiplexed",
     "run",

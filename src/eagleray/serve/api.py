@@ -21,7 +21,14 @@ from eagleray.serve.instance import Instance, blocking
 from eagleray.serve.runtime import Runtime
 from eagleray.serve.servicers import read_grpc
 from eagleray.serve.targets import RunTarget, build_targets, describe, read_logging
-from eagleray.spec.options import ControllerOptions, HTTPOptions, LoggingConfig, ProxyLocation, gRPCOptions
+from eagleray.spec.options import (
+    ControllerOptions,
+    HTTPOptions,
+    LoggingConfig,
+    ProxyLocation,
+    TracingConfig,
+    gRPCOptions,
+)
 from eagleray.spec.status import ServeStatus
 from eagleray.wire.control import (
     Accepted,
@@ -53,6 +60,7 @@ def start(
     http_options: dict[str, Any] | HTTPOptions | None = None,
     grpc_options: dict[str, Any] | gRPCOptions | None = None,
     logging_config: dict[str, Any] | LoggingConfig | None = None,
+    tracing_config: dict[str, Any] | TracingConfig | None = None,
     controller_options: dict[str, Any] | ControllerOptions | None = None,
     **kwargs: Any,
 ) -> None:
@@ -77,7 +85,8 @@ def start(
         local.start(http)
         return
     controller = ControllerOptions.model_validate(controller_options or {})
-    _require_proxy(instance.start(http, read_logging(logging_config), controller, grpc))
+    tracing = None if tracing_config is None else TracingConfig.model_validate(tracing_config)
+    _require_proxy(instance.start(http, read_logging(logging_config), controller, grpc, tracing))
 
 
 def _read_http(

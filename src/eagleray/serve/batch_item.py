@@ -19,9 +19,11 @@ from eagleray.serve.context import (
     RequestContext,
     _serve_batch_request_context,
     _serve_request_context,
+    process,
 )
 
 if TYPE_CHECKING:
+    from eagleray.base.spans import Span
     from eagleray.serve.batch_queue import BatchQueue
 
 _END = (StopIteration, StopAsyncIteration)
@@ -222,11 +224,14 @@ def columns_of(items: Sequence[Item]) -> tuple[Iterator[list[Any]], dict[str, li
     return columns, {name: [item.kwargs[name] for item in items] for name in first.kwargs}
 
 
-def enter_batch(requests: list[RequestContext]) -> None:
-    """In the context of a batch."""
-    if requests[0] is not NO_REQUEST:
-        _serve_request_context.set(_context_of(requests))
-        _serve_batch_request_context.set(requests)
+def enter_batch(requests: list[RequestContext]) -> Span | None:
+    """In the context of a batch; its span, which the caller ends, where one is recorded."""
+    if requests[0] is NO_REQUEST:
+        return None
+    context = _context_of(requests)
+    _serve_request_context.set(context)
+    _serve_batch_request_context.set(requests)
+    return None if process.tracing is None else process.tracing.batch(requests, context)
 
 
 def _context_of(requests: list[RequestContext]) -> RequestContext:

@@ -144,7 +144,7 @@ class BatchQueue:
 
     def _start(self, batch: Batch[Item]) -> None:
         context = Context()
-        context.run(enter_batch, [item.request for item in batch.items])
+        span = context.run(enter_batch, [item.request for item in batch.items])
         run = self._run_stream if self._batcher.is_stream else self._run
         task = self._tasks.start(run(batch), name=f"{len(batch.items)} items", context=context)
         self._running[task] = time.time()
@@ -152,6 +152,8 @@ class BatchQueue:
             most = self._settings.max_batch_size
             task.add_done_callback(self.metrics.begin(batch.items[0].arrived, batch.size, most))
         task.add_done_callback(self._ended)
+        if span is not None:
+            task.add_done_callback(lambda _: span.end())
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.pop(task, None)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from eagleray.serve.batching import Batcher
     from eagleray.serve.grpc_util import RayServegRPCContext
     from eagleray.serve.runtime import Runtime
+    from eagleray.serve.tracing import Tracing
 
 
 class Child(Protocol):
@@ -183,7 +184,7 @@ def _get_serve_batch_request_context() -> list[RequestContext]:
 class Process:
     """What this process is: set by the replica worker, or by `serve.start` in a driver."""
 
-    __slots__ = ("declare_batcher", "find_runtime", "hold_answers", "replica", "runtime")
+    __slots__ = ("declare_batcher", "find_runtime", "hold_answers", "replica", "runtime", "tracing")
 
     def __init__(self) -> None:
         self.declare_batcher: Callable[[Batcher], object] | None = None
@@ -192,6 +193,8 @@ class Process:
         """Told, on the user's loop, that many calls will be answered in its next turn."""
         self.runtime: Runtime | None = None
         self.replica: ReplicaContext | None = None
+        self.tracing: Tracing | None = None
+        """In a replica whose requests are traced."""
         self.find_runtime: Callable[[], Runtime] | None = None
         """In local testing mode: the runtime of code that runs in no replica."""
 

@@ -90,7 +90,11 @@ class DeploymentHandle(Generic[T]):
         else:
             composed = bool(kwargs) and bool(find_responses((), kwargs))
         body = b"" if composed else codec.dump_call(args, kwargs, runtime.take)
-        call = (StreamCall if stream else HandleCall)(runtime, self._key, head, body, request)
+        tracing = process.tracing
+        if tracing is None:
+            call = (StreamCall if stream else HandleCall)(runtime, self._key, head, body, request)
+        else:
+            call = tracing.call(stream, runtime, self._key, head, body, request)
         if composed:
             runtime.post(Composition(call, args, kwargs).begin)
         elif request.children is None:

@@ -10,6 +10,7 @@ import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from eagleray.base.errors import EaglerayError, NotRunningError
 from eagleray.base.settings import Settings
@@ -18,7 +19,7 @@ from eagleray.engine.spawn import NodeProcess, node_config, spawn_node
 from eagleray.serve import context
 from eagleray.serve.graph import user_path
 from eagleray.serve.runtime import Runtime, RuntimeThread
-from eagleray.spec.options import ControllerOptions, HTTPOptions, LoggingConfig, gRPCOptions
+from eagleray.spec.options import ControllerOptions, HTTPOptions, LoggingConfig, TracingConfig, gRPCOptions
 from eagleray.wire.control import Empty
 
 SHUTDOWN_TIMEOUT_S = 30.0
@@ -57,6 +58,7 @@ class Instance:
         logging: LoggingConfig | None,
         controller: ControllerOptions,
         grpc: gRPCOptions,
+        tracing: TracingConfig | None = None,
     ) -> Instance:
         """Starts node and returns at once: whatever is asked of the controller waits until it is there."""
         given = http.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude={"host", "port"})
@@ -65,6 +67,7 @@ class Instance:
             http_options=given,
             grpc_options={**grpc.model_dump(mode="json"), "sys_path": user_path()} if grpc.is_served else {},
             logging_config=logging.model_dump(mode="json") if logging is not None else {},
+            tracing_config=_tracing_options(tracing) if tracing is not None else {},
             controller_env=dict(controller.runtime_env.env_vars),
             **{f"http_{name}": value for name, value in options.items()},
         )
@@ -147,13 +150,19 @@ def start(
     logging: LoggingConfig | None = None,
     controller: ControllerOptions | None = None,
     grpc: gRPCOptions | None = None,
+    tracing: TracingConfig | None = None,
 ) -> Instance:
     """Starts an instance of this process, which has none yet."""
     _driver.instance = instance = Instance.start(
-        http, logging, controller or ControllerOptions(), grpc or gRPCOptions()
+        http, logging, controller or ControllerOptions(), grpc or gRPCOptions(), tracing
     )
     atexit.register(_at_exit)
     return instance
+
+
+def _tracing_options(tracing: TracingConfig) -> dict[str, Any]:
+    """The fields that were given, and where their exporter is imported from."""
+    return {**tracing.model_dump(mode="json", exclude_unset=True), "sys_path": user_path()}
 
 
 def attach() -> Runtime:

@@ -25,6 +25,7 @@ from eagleray.spec.options import (
     HTTPOptions,
     LoggingConfig,
     ProxyLocation,
+    TracingConfig,
     gRPCOptions,
 )
 from eagleray.spec.problems import (
@@ -55,14 +56,6 @@ class DeploymentSchema(DeploymentSpec):
     """Overrides of one deployment: `name`, and any option of the decorator, each of which replaces the code's whole."""
 
     model_config = _LENIENT
-
-
-class TracingConfig(SpecModel):
-    """Where traces go. It is read for the sake of files that have it; nothing is traced yet."""
-
-    enabled: bool = False
-    exporter_import_path: str = ""
-    sampling_ratio: float = Field(default=1.0, ge=0, le=1)
 
 
 class HTTPOptionsSchema(HTTPOptions):
@@ -196,8 +189,6 @@ def read_config(data: Any, source: str = "the config") -> Config:
         lines = [f"{show(one.path)}: {one.text}" if one.path else one.text for one in problems]
         raise ConfigError(f"{source} is not valid:\n" + "\n".join(tell(lines)))
     warnings = tell(f"{show(one.path)}: {one.text}" for one in unknown)
-    if schema.tracing_config is not None:
-        warnings.append("tracing_config: nothing is traced yet, so it has no effect")
     return Config(schema, plain, [*warnings, *_doubts(schema)])
 
 

@@ -194,6 +194,19 @@ class LoggingConfig(SpecModel):
         return list(dict.fromkeys(value))
 
 
+class TracingConfig(SpecModel):
+    """Whether requests of an instance are traced, by what their spans are exported, and which share of new traces.
+
+    What is not given is as the environment says (RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH, ..._SAMPLING_RATIO).
+    `exporter_import_path` names a function without parameters that returns a list of OpenTelemetry's SpanProcessors;
+    `otlp` stands for OTLP over HTTP, and nothing for a file of each process in the directory `spans` of the logs.
+    """
+
+    enabled: bool = False
+    exporter_import_path: str = ""
+    sampling_ratio: float = Field(default=0.01, ge=0, le=1)
+
+
 class ControllerEnv(SpecModel):
     """The part of a runtime environment that a controller may have."""
 

@@ -124,6 +124,8 @@ class NodeConfig(Message):
     settings: dict[str, str] = {}
     logging_config: dict[str, Any] = {}
     """Of all components, and of applications without one of their own; empty: what the environment says."""
+    tracing_config: dict[str, Any] = {}
+    """Given fields of a TracingConfig, and the `sys_path` of its exporter; the environment says the rest."""
     num_gpus: int | None = None
     resources: dict[str, float] = {}
     memory_bytes: int | None = None
@@ -169,6 +171,7 @@ class ReplicaLaunch(Message):
     world_size: int = 1
     deployment_config: dict[str, Any] = {}
     logging_config: dict[str, Any] = {}
+    tracing_config: dict[str, Any] = {}
     logs_dir: str = ""
 
 
@@ -179,6 +182,7 @@ class ProxyLaunch(Message):
     controller_address: str
     http_options: dict[str, Any] = {}
     logging_config: dict[str, Any] = {}
+    tracing_config: dict[str, Any] = {}
     logs_dir: str = ""
 
 
@@ -189,6 +193,7 @@ class GrpcProxyLaunch(Message):
     controller_address: str
     grpc_options: dict[str, Any] = {}
     logging_config: dict[str, Any] = {}
+    tracing_config: dict[str, Any] = {}
 
 
 class BuilderLaunch(Message):

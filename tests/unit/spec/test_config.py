@@ -73,7 +73,7 @@ def test_a_whole_file() -> None:
         ],
     }
     schema, warnings = parse_config(data)
-    assert warnings == ["tracing_config: nothing is traced yet, so it has no effect"]
+    assert warnings == []
     assert schema.http_options.port == 8001 and schema.grpc_options.host is None
     assert schema.applications[0].deployments[0].max_ongoing_requests == 7
     assert schema.applications[1].route_prefix is None

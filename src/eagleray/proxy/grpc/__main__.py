@@ -17,7 +17,7 @@ from eagleray.base.errors import EaglerayError
 from eagleray.base.metrics import Registry
 from eagleray.base.process import Child, run_child
 from eagleray.base.settings import Settings, set_default
-from eagleray.proxy.process import FollowedRouter, ProxyLogs, feed_of, serve_proxy
+from eagleray.proxy.process import FollowedRouter, ProxyLogs, feed_of, serve_proxy, tracer_of
 from eagleray.routing import Subscription
 from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.server import Incoming
@@ -52,6 +52,7 @@ class GrpcProxy:
             eager_ingress=True, registry=self.registry, origin=("PROXY", launch.proxy_id)
         )
         self.server = GrpcServer(self.router, rpcs, options, proxy_logs.access_log)
+        self.server.floor.tracer = self._tracer = tracer_of(launch, self.registry, proxy_logs.path)
         self.router.on_update = self.server.update
         self.subscription = Subscription(self.router, launch.controller_address, launch.proxy_id)
         self.methods = ControlMethods(
@@ -89,6 +90,8 @@ class GrpcProxy:
         await self.subscription.close()
         await self.router.close()
         self._logs.flush()
+        if self._tracer is not None:
+            self._tracer.close()
 
     async def _ready(self, payload: bytes, incoming: Incoming) -> Ready:
         await self._started.wait()

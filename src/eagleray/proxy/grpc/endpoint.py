@@ -15,10 +15,13 @@ from typing import Any
 
 from eagleray.base.access_log import AccessLog
 from eagleray.base.ids import new_request_id
+from eagleray.base.spans import Tracer
 from eagleray.base.tasks import Tasks
+from eagleray.base.tracing import context_of_metadata
 from eagleray.proxy.deadlines import Deadlines
 from eagleray.proxy.grpc.exchange import RpcExchange, StreamAnswer, UnaryAnswer, UnaryReply, Upload
 from eagleray.proxy.metrics import ProxyMetrics
+from eagleray.proxy.observing import watch_rpc
 from eagleray.routing import Route, Router, RoutingTable
 from eagleray.serve.servicers import Rpc, name_of
 from eagleray.wire.messages import (
@@ -62,6 +65,10 @@ _NAMES = (
 _CODES = tuple(f"StatusCode.{name}" for name in _NAMES)
 """What Ray Serve's metrics call them."""
 
+_OUR_FAULT = frozenset(
+    (2, 4, 12, 13, 14, 15)
+)  # UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL and so on
+
 
 class Floor:
     """What all endpoints of a proxy share. `request_timeout_s` 0: none; `limit`: bytes of a message.
@@ -86,6 +93,7 @@ class Floor:
         self.metrics: ProxyMetrics | None = None
         if router.registry.enabled:
             self.metrics = ProxyMetrics(router.registry, "grpc", lambda: self.ongoing)
+        self.tracer: Tracer | None = None
         self.request_timeout_s = request_timeout_s
         self.limit = limit
         self.end_of_requests = end_of_requests
@@ -240,7 +248,7 @@ class Endpoint:
             rpc.server_streaming,
             model_id,
             session_id,
-            traceparent,
+            context_of_metadata(metadata) if traceparent else "",
         )
         head.grpc = GrpcHead(self._deserializer, rpc.client_streaming, metadata, context.peer())
         return route, head, timeout_s
@@ -250,6 +258,8 @@ class Endpoint:
         floor.ongoing += 1
         if timeout_s > 0:
             exchange.set_timeout(timeout_s, floor.deadlines)
+        if floor.tracer is not None:
+            exchange.watch = watch_rpc(floor.tracer, exchange)
         floor.router.submit(exchange)
 
     def _leave(self, exchange: RpcExchange, status: GrpcStatus | None) -> None:
@@ -259,6 +269,8 @@ class Endpoint:
         code = 0 if status is None else status.code
         took_s = monotonic() - exchange.started_at
         floor.count(self._rpc.path, exchange.head.app, code, exchange.key, took_s)
+        if exchange.watch is not None:
+            exchange.watch.rpc_ended(exchange, code, _NAMES[code], took_s, floor.metrics)
         if floor.access_log is not None:
             head = exchange.head
             floor.access_log.add(

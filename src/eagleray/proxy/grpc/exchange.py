@@ -32,6 +32,7 @@ from eagleray.wire.messages import (
 
 if TYPE_CHECKING:
     from eagleray.proxy.deadlines import Deadlines, Timed
+    from eagleray.proxy.observing import Watch
 
 INTERNAL = 13
 _RESOURCE_EXHAUSTED = 8
@@ -46,7 +47,7 @@ class TooLargeError(EaglerayError):
 class RpcExchange(RoutedCall):
     """What all kinds of RPC share. `finish` is called exactly once, with how it ended; None: OK and nothing to add."""
 
-    __slots__ = ("_bucket", "_timeout_s", "started_at", "upload")
+    __slots__ = ("_bucket", "_timeout_s", "started_at", "upload", "watch")
 
     def __init__(self, key: str, head: CallHead, body: bytes, body_complete: bool) -> None:
         super().__init__(key, head, body, body_complete)
@@ -54,6 +55,8 @@ class RpcExchange(RoutedCall):
         self._timeout_s = 0.0
         self._bucket: set[Timed] | None = None
         self.upload: Upload | None = None
+        self.watch: Watch | None = None
+        """Its spans, where the RPC is recorded."""
 
     def set_timeout(self, timeout_s: float, deadlines: Deadlines) -> None:
         """The RPC must have ended by then."""
