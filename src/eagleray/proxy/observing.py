@@ -159,11 +159,11 @@ class Watched(Exchange):
         super()._answer(status, headers, body)
 
     def _timing(self, took_us: int) -> tuple[bytes, bytes]:
-        return b"server-timing", server_timing(hops_of(self, self._started_at, took_us))
+        return b"server-timing", server_timing(hops_of(self, self.came_at, took_us))
 
     def _done(self, status: int) -> None:
         is_first = self._connection is not None
-        took_ms = (monotonic() - self._started_at) * 1000.0
+        took_ms = (monotonic() - self.came_at) * 1000.0
         super()._done(status)
         watch = self.watch
         if not is_first or watch.span is None:
