@@ -6,10 +6,10 @@ is done by a thread of its own that gives way to the other one quickly.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import click
@@ -41,7 +41,7 @@ class Progress(Protocol):
         """A line that stays. Only between loads."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def progress() -> Iterator[Progress]:
     """Shown on standard error until the end of the block."""
     if not sys.stderr.isatty():
@@ -79,13 +79,14 @@ def describe(point: Point) -> str:
 class _Lines:
     def begin(self, plan: Plan) -> None:
         if plan.rate is not None:
-            click.echo(f"{plan.rate:,.1f}/s", err=True)
+            self.say(f"{plan.rate:,.1f}/s")
 
     def say(self, text: str) -> None:
-        click.echo(text, err=True)
+        with contextlib.suppress(OSError):  # nobody reads any more: that is no reason to measure nothing
+            click.echo(text, err=True)
 
     def tick(self, point: Point | None) -> None:
-        click.echo("warming up" if point is None else describe(point), err=True)
+        self.say("warming up" if point is None else describe(point))
 
 
 class _Bar:

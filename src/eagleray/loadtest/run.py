@@ -16,7 +16,7 @@ async def find_server(url: Url) -> tuple[str, int]:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter for what cannot be a name
         raise NotRunningError(f"The host '{url.host}' of {url} is not known: {error}.") from None
     why: object = "it has no address"
     for _, _, _, _, address in found:

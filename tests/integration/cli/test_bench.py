@@ -156,6 +156,7 @@ def test_a_terminal_shows_a_bar(server: tuple[str, type[Handler]]) -> None:
         (("http://h/", "--slo", "50ms", "-n", "3"), "goes with neither"),
         (("http://h/", "-d", "0s"), "more than nothing"),
         ((f"http://127.0.0.1:{free_port()}/",), "Nobody answers at"),
+        ((f"http://{'a' * 70}/",), "is not known"),
     ],
 )
 def test_mistakes_are_told(arguments: tuple[str, ...], says: str) -> None:
