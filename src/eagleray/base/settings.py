@@ -92,6 +92,11 @@ class Settings:
     log_encoding: str = _setting(
         "TEXT", "TEXT or JSON: logs where no logging_config says which.", "RAY_SERVE_LOG_ENCODING"
     )
+    log_to_stderr: bool = _setting(
+        False,
+        "`eagleray run` and `start --block` print the lines of all logs on standard error.",
+        "RAY_SERVE_LOG_TO_STDERR",
+    )
     log_client_address: bool = _setting(
         False, "The access log names the client's address.", "RAY_SERVE_LOG_CLIENT_ADDRESS"
     )

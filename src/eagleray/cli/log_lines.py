@@ -18,7 +18,7 @@ from typing import BinaryIO
 LATE_S = 1.0
 """How much later than its time a line may be written: a burst of the access log, and the time to look."""
 
-_LOOK_S = 0.2
+LOOK_S = 0.2
 """How often somebody who follows looks for more: no oftener than a person reads."""
 
 _BLOCK_BYTES = 256 * 1024
@@ -219,7 +219,7 @@ class Follower:
         """`look` for ever."""
         while True:
             yield self.look()
-            time.sleep(_LOOK_S)
+            time.sleep(LOOK_S)
 
     def close(self) -> None:
         while self._files:

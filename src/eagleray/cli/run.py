@@ -242,8 +242,13 @@ def _serve(plan: Plan) -> int:
         raise click.ClickException(f"Eagleray could not start: {error}") from error
     try:
         from eagleray.cli.driver import Driver
+        from eagleray.cli.relay import relayed
 
-        return Driver(plan, node).run(stop_asked)
+        with relayed(node.logs_dir):
+            try:
+                return Driver(plan, node).run(stop_asked)
+            finally:
+                interrupt.ignore()
+                node.close()
     finally:
-        interrupt.ignore()
         node.close()

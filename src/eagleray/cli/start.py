@@ -24,6 +24,7 @@ from eagleray.cli.connection import (
     find_address,
     run,
 )
+from eagleray.cli.relay import relayed
 from eagleray.engine.base import EngineError
 from eagleray.engine.detached import Places, is_running, start_detached
 from eagleray.engine.spawn import node_config
@@ -88,9 +89,13 @@ def start(
         _hand_signals_on(node)
     else:
         node.returncode = 0  # nobody's child from here on: it is not waited for
-    _announce(places)
-    if block:
-        sys.exit(node.wait())
+    if not block:
+        _announce(places)
+        return
+    with relayed(places.logs_dir):
+        _announce(places)
+        status = node.wait()
+    sys.exit(status)
 
 
 def _check_state(places: Places) -> None:

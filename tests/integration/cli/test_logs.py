@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.cli.command import Stream, get
+from tests.integration.cli.command import Stream, command, get
 from tests.integration.cli.detached import Shell, shell
 from tests.processes import kill
 from tests.waiting import wait_until
@@ -178,3 +178,17 @@ def test_a_logging_config_of_the_whole_instance_reaches_proxies_and_controller(u
         return path.read_text() == before
 
     wait_until(is_silent, "no access log")
+
+
+def test_all_lines_on_standard_error() -> None:
+    with tempfile.TemporaryDirectory(prefix="er-") as directory:
+        home = Path(directory)
+        (home / "program.py").write_text(PROGRAM)
+        with command(home, "program:app", "--port", "0", EAGLERAY_LOG_TO_STDERR="1") as running:
+            assert get(running.wait_served()) == "ok"
+            running.wait(lambda: "GET / 200" in running.err.text, "the access log")
+            running.signal()
+            assert running.end() == 0
+            told = running.err.text
+        assert "the program is imported" in told and "the child prints" in told and "-- loading" in told
+        assert told.count("-- loading") == 1 and "Stopping ..." in told
