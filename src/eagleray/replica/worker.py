@@ -25,7 +25,6 @@ from typing import Any
 from eagleray.base.ids import DeploymentID, ReplicaID
 from eagleray.base.metrics import Registry
 from eagleray.base.settings import Settings
-from eagleray.base.spans import Tracer
 from eagleray.base.tasks import Tasks
 from eagleray.replica.call import Floor
 from eagleray.replica.callable import UserCode
@@ -42,7 +41,7 @@ from eagleray.replica.reservation import HELD_S, expire_reserved
 from eagleray.replica.slots import Slots
 from eagleray.replica.stats import StatsHook
 from eagleray.replica.threads import Threads
-from eagleray.replica.tracing import begin_tracing
+from eagleray.replica.tracing import ReplicaTracing
 from eagleray.replica.user_loop import UserLoop
 from eagleray.rpc.control import ControlMethods
 from eagleray.rpc.feed import MetricsFeed
@@ -111,7 +110,7 @@ class Worker:
             self._reporter.models, partial(ModelMetrics, self.registry, self._metrics.labels)
         )
         self._base_context = Context()
-        self._tracer: Tracer | None = None
+        self._tracing = ReplicaTracing(launch, self.registry)
         self._memory: SharedMemory | None = None
         self._floor: Floor | None = None
         self._runtime: Runtime | None = None
@@ -200,9 +199,7 @@ class Worker:
         context.process.declare_batcher = self._declare_batcher
         context.process.hold_answers = self._calls.hold
         extend_path(self._launch.sys_path)
-        self._tracer = begin_tracing(self._launch, self.registry, self._logs.path)
-        if self._tracer is not None:
-            self._intake.trace()
+        self._tracing.begin(self._logs.path, self._intake)
         return runtime
 
     def _load(self) -> Callable[..., Any]:
@@ -306,8 +303,7 @@ class Worker:
                 await self._user_loop.run(self._close_calls())
         except TimeoutError:
             pass  # user code blocks its loop: the process ends anyway
-        if self._tracer is not None:
-            self._tracer.close()
+        self._tracing.close()
         self._threads.close()
         self._user_loop.stop()
         await self._user_loop.wait_ended(_STOP_S)
