@@ -61,13 +61,14 @@ class Proxy:
         self._logs = proxy_logs
         self.listener = Listener(http_listener, self.server.connection, tls=tls_context(options))
         self.connections.on_discard = self.listener.on_descriptor_freed
+        self._feed = feed_of(self.registry, launch.proxy_id)
         self.methods = ControlMethods(
             {
                 "ready": self._ready,
                 "check_health": self._check_health,
                 "drain": self._drain,
                 "reconfigure": proxy_logs.reconfigure,
-                "metrics": feed_of(self.registry, launch.proxy_id).follow,
+                "metrics": self._feed.follow,
             },
             name="proxy control",
         )
@@ -109,6 +110,7 @@ class Proxy:
         await self.listener.finish(timeout_s)
         self._http_listener.close()  # where node has let go of it too, clients that come now are refused
         await self.connections.drain(max(until - time.monotonic(), 0.0))
+        self._feed.flush()
         self._stopped.set()
         return Empty()
 

@@ -55,13 +55,14 @@ class GrpcProxy:
         self.server.floor.tracer = self._tracer = tracer_of(launch, self.registry, proxy_logs.path)
         self.router.on_update = self.server.update
         self.subscription = Subscription(self.router, launch.controller_address, launch.proxy_id)
+        self._feed = feed_of(self.registry, launch.proxy_id)
         self.methods = ControlMethods(
             {
                 "ready": self._ready,
                 "check_health": self._check_health,
                 "drain": self._drain,
                 "reconfigure": proxy_logs.reconfigure,
-                "metrics": feed_of(self.registry, launch.proxy_id).follow,
+                "metrics": self._feed.follow,
             },
             name="grpc proxy control",
         )
@@ -102,6 +103,7 @@ class GrpcProxy:
 
     async def _drain(self, payload: bytes, incoming: Incoming) -> Empty:
         await self.server.stop(decode(payload, Drain).timeout_s)
+        self._feed.flush()
         self._stopped.set()
         return Empty()
 
