@@ -6,6 +6,7 @@ each of which only `A-Za-z0-9.-` are left as they are; whatever has rotated a fi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import zlib
@@ -48,7 +49,8 @@ def list_files(home: str, pattern: re.Pattern[str]) -> Iterator[list[str]]:
     folders = [home]
     for name in _names(home):
         if name.endswith(_LINK) and pattern.fullmatch(name.removesuffix(_LINK).rpartition(".")[0]):
-            folders.append(os.path.dirname(os.path.join(home, os.readlink(os.path.join(home, name)))))
+            with contextlib.suppress(OSError):  # it has gone
+                folders.append(os.path.dirname(os.readlink(os.path.join(home, name))))
     for folder in dict.fromkeys(folders):
         found: dict[str, list[tuple[int, str]]] = {}
         for name in _names(folder):

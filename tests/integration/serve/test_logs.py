@@ -162,6 +162,7 @@ def test_json_lines(port: int) -> None:
     for line in (reading, done, failed):
         assert line["component_name"] == "replica" and line["deployment"] == "json_Plain"
         assert line["application"] == "json" and line["route"] == "/json" and line["replica"]
+        assert line["trace_id"] == TRACE
     assert "RuntimeError: as asked" in failed["exc_text"] and failed["levelname"] == "ERROR"
     assert (done["method"], done["status"]) == ("GET", 200) and done["latency_ms"] > 0
     assert "hunter2" not in text + text_of("proxy_*")
