@@ -241,7 +241,11 @@ def _explain(error: BaseException, import_path: str) -> str:
         frame = frame.tb_next
     text = "".join(traceback.format_exception(type(error), error, frame))
     text = text.rstrip().encode(errors="backslashreplace").decode()
-    if isinstance(error, ModuleNotFoundError) and error.name:
+    if isinstance(error, ModuleNotFoundError) and error.name == "ray":
+        text += (
+            "\nTo run a Ray Serve program on Eagleray as it is, use `eagleray run --as-ray` (docs/as-ray.md)."
+        )
+    elif isinstance(error, ModuleNotFoundError) and error.name:
         text += (
             f"\nInstall what brings '{error.name}' in this Python, name it in runtime_env's 'pip', or add its "
             f"folder with --app-dir or working_dir."

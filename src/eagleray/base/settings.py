@@ -78,6 +78,11 @@ class Settings:
     run_sync_in_threadpool: bool = _setting(
         True, "Sync methods run in a thread pool; 0: on the user's event loop."
     )
+    as_ray: bool = _setting(
+        False,
+        "The code of an application imports Eagleray under Ray's names (docs/as-ray.md); among the `env_vars` of its "
+        "runtime_env.",
+    )
     local_testing_mode: bool = _setting(
         False, "`serve.run` runs applications in the calling process, as `_local_testing_mode=True`."
     )

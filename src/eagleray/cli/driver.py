@@ -131,6 +131,7 @@ class Driver:
                 route_prefix=plan.route_prefix,
                 sys_path=[plan.app_dir],
                 reload=plan.reload,
+                env_vars=plan.env_vars,
             )
             method = "deploy_import"
         else:

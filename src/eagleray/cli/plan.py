@@ -23,6 +23,8 @@ class Plan:
     """Empty: no gRPC."""
     config: ConfigPlan | None = None
     """A config file in place of an import path."""
+    env_vars: dict[str, str] = field(default_factory=dict)
+    """Of the builder of an import path."""
 
     @property
     def applications(self) -> dict[str, str | None]:

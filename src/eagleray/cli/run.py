@@ -15,9 +15,12 @@ import click
 from click.core import ParameterSource
 
 from eagleray.base.errors import EaglerayError
+from eagleray.base.ray_names import VARIABLE
 from eagleray.cli import interrupt
 from eagleray.cli.files import parse_arguments
 from eagleray.cli.plan import ConfigPlan, Plan
+
+_ENV_AS_RAY = {VARIABLE: "1"}
 
 
 def _check_import_path(path: str) -> str:
@@ -97,6 +100,9 @@ def _check_prefix(prefix: str) -> str | None:
     "-r", "--reload", is_flag=True, help="Watch --app-dir; a change restarts the deployments it concerns."
 )
 @click.option(
+    "--as-ray", is_flag=True, help="The code imports ray and ray.serve, and means Eagleray (docs/as-ray.md)."
+)
+@click.option(
     "--blocking/--non-blocking",
     default=True,
     show_default=True,
@@ -115,6 +121,7 @@ def run(
     route_prefix: str,
     name: str,
     reload: bool,
+    as_ray: bool,
     blocking: bool,
 ) -> None:
     """Serve a config file or an import path until Ctrl-C.
@@ -144,11 +151,12 @@ def run(
             for name, value in (("http_host", host), ("http_port", port))
             if ctx.get_parameter_source(name.removeprefix("http_")) is not ParameterSource.DEFAULT
         }
-        config = _read_config(path, str(directory), given)
+        config = _read_config(path, str(directory), given, _ENV_AS_RAY if as_ray else {})
     plan = Plan(
         import_path="" if config else _check_import_path(path),
         arguments={} if config else parse_arguments(arguments),
         config=config,
+        env_vars=_ENV_AS_RAY if as_ray else {},
         app_dir=str(directory),
         host=host,
         port=port,
@@ -166,15 +174,21 @@ def _is_config(path: str) -> bool:
     return Path(path).is_file() and not path.endswith(".py")
 
 
-def _read_config(path: str, app_dir: str, given: dict[str, Any]) -> ConfigPlan:
-    """What is in the file, with the options that the instance must be started with; `given` wins over them."""
+def _read_config(path: str, app_dir: str, given: dict[str, Any], env_vars: dict[str, str]) -> ConfigPlan:
+    """What is in the file, with the options that the instance must be started with; `given` wins over them.
+
+    `env_vars` come to those of every application.
+    """
     from eagleray.cli.files import read_file  # a run of an import path needs neither YAML nor pydantic
     from eagleray.spec.config import read_config
+    from eagleray.spec.overlay import merge_environments
 
     try:
         read = read_config(read_file(path), path)
     except EaglerayError as error:
         raise click.ClickException(str(error)) from None
+    for one in read.data["applications"] if env_vars else ():
+        one["runtime_env"] = merge_environments({"env_vars": env_vars}, one.get("runtime_env") or {})
     schema = read.schema
     http = schema.http_options
     options: dict[str, Any] = {

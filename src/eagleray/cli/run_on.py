@@ -69,6 +69,7 @@ async def _serve(plan: Plan, places: Places) -> InstanceInfo:
             name=plan.name,
             route_prefix=plan.route_prefix,
             sys_path=[plan.app_dir],
+            env_vars=plan.env_vars,
         )
     else:
         method = "apply_config"

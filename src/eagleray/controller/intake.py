@@ -57,6 +57,7 @@ def admit_import(message: DeployImport) -> Prepare:
             route_prefix=message.route_prefix,
             sys_path=tuple(message.sys_path),
             reload=message.reload,
+            runtime_env=json.dumps({"env_vars": message.env_vars}) if message.env_vars else "",
         )
         return Admission([e.ImportRequested(message.name, request, wall_time_s())])
 

@@ -7,7 +7,6 @@ when node dies are the same; what it was given crosses in a memory file. Nothing
 from __future__ import annotations
 
 import fcntl
-import importlib
 import os
 import signal
 import socket
@@ -118,7 +117,7 @@ def main() -> NoReturn:
     sys.argv[1:] = []
     sys.modules["__main__"] = ModuleType("__main__")
     zygote.name_process(name)
-    zygote.run_role(lambda: importlib.import_module(name).main(child))
+    zygote.run_role(lambda: zygote.play(name, child))
 
 
 if __name__ == "__main__":

@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import NoReturn
 
-from eagleray.base import logs
+from eagleray.base import logs, ray_names
 from eagleray.base.ids import reseed_after_fork
 from eagleray.base.process import Child, ignore_signal
+from eagleray.base.settings import Settings
 from eagleray.engine.base import EngineError
 from eagleray.engine.exec import become, hold
 from eagleray.engine.linux import count_threads, open_fds, set_parent_death_signal, set_process_name
@@ -100,9 +101,16 @@ def run_birth(birth: Birth) -> NoReturn:
         if birth.python:
             become(birth)
         hold(birth.holds)
-        importlib.import_module(birth.module).main(birth.child)
+        play(birth.module, birth.child)
 
     run_role(role)
+
+
+def play(module: str, child: Child) -> None:
+    """Runs a role, in whose process `ray` means Eagleray if its application's code says so."""
+    if Settings.from_env().as_ray:
+        ray_names.install()
+    importlib.import_module(module).main(child)
 
 
 def run_role(role: Callable[[], None]) -> NoReturn:

@@ -22,6 +22,7 @@ from eagleray.serve.deployment import Application, Deployment, building
 from eagleray.serve.handle import DeploymentHandle
 from eagleray.serve.importable import check_import
 from eagleray.serve.ingress import is_ingress
+from eagleray.serve.job import inherit
 from eagleray.spec.application import ApplicationSpec, BoundDeployment, CodeRef
 from eagleray.spec.autoscaling import AutoscalingConfig, AutoscalingPolicy
 from eagleray.spec.imports import imports_of
@@ -137,6 +138,7 @@ class _Builder:
         if spec.autoscaling_config is not None:
             update = {"autoscaling_config": _portable(spec.autoscaling_config)}
             spec = spec.model_copy(update=update)
+        spec = inherit(spec)
         if spec.name != name:
             spec = spec.model_copy(update={"name": name})
         return BoundDeployment(

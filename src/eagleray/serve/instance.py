@@ -18,6 +18,7 @@ from eagleray.engine.detached import Places, find_running, is_running
 from eagleray.engine.spawn import NodeProcess, node_config, spawn_node
 from eagleray.serve import context
 from eagleray.serve.graph import user_path
+from eagleray.serve.job import job
 from eagleray.serve.runtime import Runtime, RuntimeThread
 from eagleray.spec.options import ControllerOptions, HTTPOptions, LoggingConfig, TracingConfig, gRPCOptions
 from eagleray.wire.control import Empty
@@ -70,6 +71,7 @@ class Instance:
             tracing_config=_tracing_options(tracing) if tracing is not None else {},
             controller_env=dict(controller.runtime_env.env_vars),
             **{f"http_{name}": value for name, value in options.items()},
+            **job.resources,
         )
         node = spawn_node(config)
         try:

@@ -284,6 +284,8 @@ class DeployImport(Message):
     paths: list[str] = []
     """Come before `sys_path`, and are no part of what is declared: where its runtime_env has been put."""
     reload: bool = False
+    env_vars: dict[str, str] = {}
+    """Of the builder."""
 
 
 class Accepted(Message):
