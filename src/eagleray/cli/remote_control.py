@@ -17,6 +17,7 @@ import msgspec
 
 from eagleray.base.errors import ConfigError, EaglerayError, NotFoundError, NotRunningError
 from eagleray.cli.remote import RemoteInstance
+from eagleray.wire.changes import ScaleDeployment
 from eagleray.wire.control import (
     Accepted,
     ApplyConfig,
@@ -25,7 +26,6 @@ from eagleray.wire.control import (
     JsonReply,
     Message,
     Progress,
-    ScaleDeployment,
     StatusReply,
     WaitApplications,
     encode,

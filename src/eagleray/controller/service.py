@@ -24,6 +24,7 @@ from eagleray.reconcile.world import World
 from eagleray.rpc.control import ControlHandler
 from eagleray.rpc.server import Incoming
 from eagleray.spec.texts import parse_json
+from eagleray.wire.changes import ScaleDeployment
 from eagleray.wire.control import (
     Accepted,
     Ack,
@@ -36,7 +37,6 @@ from eagleray.wire.control import (
     JsonReply,
     Message,
     NodeConfig,
-    ScaleDeployment,
     StatusReply,
     WaitApplications,
     Watch,

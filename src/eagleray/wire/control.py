@@ -274,7 +274,7 @@ class Deploy(Message):
 
 
 class DeployImport(Message):
-    """Body of `deploy_import`: the controller has the application built in a child. Replies `Accepted`."""
+    """Body of `deploy_import`: the controller has it built, in a child with `env_vars`. Replies `Accepted`."""
 
     import_path: str
     args: dict[str, Any] = {}
@@ -285,7 +285,6 @@ class DeployImport(Message):
     """Come before `sys_path`, and are no part of what is declared: where its runtime_env has been put."""
     reload: bool = False
     env_vars: dict[str, str] = {}
-    """Of the builder."""
 
 
 class Accepted(Message):
@@ -307,14 +306,6 @@ class ApplyConfig(Message):
     name: str = ""
     sys_path: list[str] = []
     source: str = "the config"
-
-
-class ScaleDeployment(Message):
-    """Body of `scale`. Replies `Accepted`."""
-
-    app: str
-    deployment: str
-    num_replicas: int
 
 
 class JsonReply(Message):

@@ -21,6 +21,7 @@ from eagleray.spec.details import (
     ServeActorDetails,
     ServeInstanceDetails,
 )
+from eagleray.wire.changes import ScaleDeployment
 from eagleray.wire.control import (
     Accepted,
     ApplyConfig,
@@ -29,7 +30,6 @@ from eagleray.wire.control import (
     Deploy,
     Empty,
     JsonReply,
-    ScaleDeployment,
     decode,
 )
 

@@ -28,7 +28,8 @@ from eagleray.testing.simulation.loop import VirtualLoop
 from eagleray.testing.simulation.machine import Machine
 from eagleray.testing.simulation.network import Process
 from eagleray.testing.simulation.watch import Floors, WatchedWorld, rows_of
-from eagleray.wire.control import Accepted, ApplyConfig, DeleteApplications, Deploy, Empty, ScaleDeployment
+from eagleray.wire.changes import ScaleDeployment
+from eagleray.wire.control import Accepted, ApplyConfig, DeleteApplications, Deploy, Empty
 
 APPS = ("a", "b")
 _ACT_S = 40.0
