@@ -7,7 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from eagleray.admin.actions import Actions
 from eagleray.admin.audit import Audit
 from eagleray.admin.exposition import Exposition
 from eagleray.admin.gate import Gate
+from eagleray.admin.records import HistoryQuery
 from eagleray.admin.server import AdminServer
 from eagleray.admin.tokens import Tokens
 from eagleray.base.errors import ConfigError
@@ -38,6 +39,7 @@ class Remembering:
     warnings: list[str] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
     scrapes: int = 0
+    history_size: int = 0
     failure: Exception | None = None
     entered: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event | None = None
@@ -62,6 +64,12 @@ class Remembering:
 
     async def wait_routed(self) -> None:
         await self._note("wait_routed")
+
+    def size(self, query: HistoryQuery) -> int:
+        return self.history_size
+
+    async def history(self, query: HistoryQuery) -> dict[str, Any]:
+        return {"query": asdict(query)}
 
     async def scrape(self) -> list[Snapshot]:
         self.scrapes += 1
@@ -135,7 +143,7 @@ async def serving(directory: Path, failures_at_once: float = 1e9, **state: Any) 
     audit_path = directory / "audit.log"
     server = AdminServer(
         Gate(TOKENS, ["ops.example"]),
-        Actions(operations, "1.2.3", "session_1", Exposition(operations.scrape)),
+        Actions(operations, "1.2.3", "session_1", Exposition(operations.scrape), operations),
         Audit(str(audit_path)),
         failures_at_once=failures_at_once,
     )

@@ -18,6 +18,7 @@ from eagleray.admin.body import parse_object
 from eagleray.admin.exposition import Exposition
 from eagleray.admin.gate import Refusal
 from eagleray.admin.operations import Operations
+from eagleray.admin.records import Reading, Records
 from eagleray.admin.routes import Action, Match, openapi
 from eagleray.admin.tokens import Role
 from eagleray.base.errors import ConfigError, EaglerayError, NotFoundError, PreconditionError
@@ -64,8 +65,11 @@ class Answer:
 class Actions:
     """`version` is Eagleray's own, `session` the name of the instance's session."""
 
-    def __init__(self, operations: Operations, version: str, session: str, exposition: Exposition) -> None:
+    def __init__(
+        self, operations: Operations, version: str, session: str, exposition: Exposition, records: Records
+    ) -> None:
         self._exposition = exposition
+        self._reading = Reading(records)
         self._operations = operations
         self._version = version
         self._session = session
@@ -130,6 +134,9 @@ class Actions:
     async def _get_metrics(self, call: Call) -> Answer:
         kind, body = await self._exposition.read(call.accept)
         return Answer(200, [(b"content-type", kind)], body)
+
+    async def _get_history(self, call: Call) -> Answer:
+        return _json(await self._reading.history(call.query))
 
     # ---- changing ----------------------------------------------------------------------------------------------
 

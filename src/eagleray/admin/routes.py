@@ -14,7 +14,7 @@ from eagleray.admin.tokens import Role
 
 Action = Literal[
     "get_details", "put_config", "shutdown", "get_application", "put_application", "delete_application", "scale",
-    "get_version", "get_openapi", "get_metrics",
+    "get_version", "get_openapi", "get_metrics", "get_history",
 ]  # fmt: skip
 
 Body = Literal["none", "json", "config"]
@@ -31,9 +31,18 @@ class Route:
     role: Role
     body: Body
     summary: str
+    query: tuple[tuple[str, str], ...] = ()
+    """(name, type in OpenAPI) of the parameters behind the `?`, none of which has to be there."""
 
 
 _ALL, _ONE = "/api/serve/applications/", "/api/serve/applications/{name}"
+_HISTORY_QUERY = (
+    ("application", "string"),
+    ("deployment", "string"),
+    ("from", "number"),
+    ("to", "number"),
+    ("step", "integer"),
+)
 _SCALE = "/api/v1/applications/{app}/deployments/{deployment}/scale"
 
 ROUTES: tuple[Route, ...] = (
@@ -46,6 +55,15 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _SCALE, "scale", Role.ADMIN, "json", "Sets a deployment's number of replicas."),
     Route("GET", "/api/ray/version", "get_version", Role.READ, "none", "Versions of the server."),
     Route("GET", "/metrics", "get_metrics", Role.READ, "none", "Metrics of the instance for Prometheus."),
+    Route(
+        "GET",
+        "/api/v1/history",
+        "get_history",
+        Role.READ,
+        "none",
+        "Rates, latencies and loads of the last day.",
+        _HISTORY_QUERY,
+    ),
     Route("GET", "/api/serve/openapi.json", "get_openapi", Role.READ, "none", "This API as OpenAPI."),
 )
 
@@ -101,6 +119,10 @@ def openapi(version: str) -> dict[str, Any]:
                 {"name": segment[1:-1], "in": "path", "required": True, "schema": {"type": "string"}}
                 for segment in _segments(route.path)
                 if segment.startswith("{")
+            ]
+            + [
+                {"name": name, "in": "query", "required": False, "schema": {"type": kind}}
+                for name, kind in route.query
             ],
             "responses": {"200": {"description": "Done, or accepted where it takes a while."}},
         }

@@ -15,6 +15,7 @@ import msgspec
 
 import eagleray
 from eagleray.admin.door import Door
+from eagleray.admin.records import Records
 from eagleray.base.clock import Clock, SystemClock, wall_time_s
 from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import new_unique_id
@@ -35,6 +36,7 @@ from eagleray.controller.logging import follow_declared
 from eagleray.controller.observer import Connect, Observer
 from eagleray.controller.policies import PolicyRunner
 from eagleray.controller.publisher import RESERVED_VERSIONS, Publisher
+from eagleray.controller.recall import Recall
 from eagleray.controller.service import Service
 from eagleray.controller.storage import Storage
 from eagleray.engine.base import Capacity, Engine
@@ -148,7 +150,8 @@ class _Assembly:
         docs_path, scaling = self._effects.docs_paths.get, self._autoscaling.detail
         details = Details(world, config, launcher.log_path, docs_path, scaling, controller.passes)
         self._declarations = Declarations(controller, config, details)
-        self._door = _make_door(config, self._declarations, self._gathering.scrape)
+        self._history = self._gathering.remember(clock, controller)
+        self._door = _make_door(config, self._declarations, self._gathering.scrape, Recall(self._history))
         self._service = Service(
             controller,
             publisher,
@@ -210,6 +213,8 @@ class _Assembly:
         await self._methods.close()
         if self._instruments is not None:
             self._instruments.close()
+        if self._history is not None:
+            self._history.close()
         await self._gathering.close()
         self._autoscaling.close()
         await self._policies.close()
@@ -242,7 +247,10 @@ class _Assembly:
 
 
 def _make_door(
-    config: NodeConfig, declarations: Declarations, scrape: Callable[[], Awaitable[list[Snapshot]]]
+    config: NodeConfig,
+    declarations: Declarations,
+    scrape: Callable[[], Awaitable[list[Snapshot]]],
+    records: Records,
 ) -> Door:
     return Door(
         declarations,
@@ -250,6 +258,7 @@ def _make_door(
         config.logs_dir,
         version=eagleray.__version__,
         scrape=scrape,
+        records=records,
         hosts=config.settings.get("admin_hosts", "").replace(" ", "").split(","),
     )
 

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from eagleray.admin.tokens import write_private
-from eagleray.base.clock import Clock
+from eagleray.base.clock import Clock, wall_time_s
 from eagleray.base.errors import EaglerayError
 from eagleray.base.metrics import Registry, Snapshot
 from eagleray.base.tasks import Tasks
 from eagleray.controller.autoscaling import Autoscaling
 from eagleray.controller.controller import Controller
+from eagleray.controller.history import History
 from eagleray.controller.instruments import Instruments
 from eagleray.controller.observer import Observer
 from eagleray.controller.publisher import Publisher
@@ -152,6 +153,15 @@ class Gathering:
         if not self._enabled:
             return None
         return Instruments(self.telemetry, clock, controller, publisher, autoscaling)
+
+    def remember(self, clock: Clock, controller: Controller) -> History | None:
+        """Has what is told kept as points; None when nobody counts."""
+        if not self._enabled:
+            return None
+        after = asyncio.get_running_loop().call_later
+        history = History(self.telemetry, self._world, clock, wall_time_s, after)
+        controller.on_event.append(history.on_event)
+        return history
 
     def open_port(self) -> None:
         """Serves /metrics on a port of its own, if the instance's settings say so."""

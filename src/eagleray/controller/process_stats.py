@@ -17,6 +17,9 @@ from eagleray.reconcile.world import World
 FRESH_S = 5.0
 """How old a reading may be: a hundred processes take some milliseconds."""
 
+SERIES = "eagleray_process_"
+"""What the names of all series begin with."""
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _LABELS = ("component", "application", "deployment", "replica")
@@ -79,7 +82,7 @@ def _snapshots(labels: tuple[str, ...], usage: Usage) -> list[Snapshot]:
     cpu_s, resident_bytes, descriptors, threads = usage
 
     def one(name: str, kind: str, help: str, value: float) -> Snapshot:
-        return Snapshot(f"eagleray_process_{name}", kind, help, _LABELS, (), [Sample(labels, value)])
+        return Snapshot(SERIES + name, kind, help, _LABELS, (), [Sample(labels, value)])
 
     return [
         one("cpu_seconds", COUNTER, "CPU time that a process has taken.", cpu_s),

@@ -12,7 +12,7 @@ Plain data on the controller's loop; who asks is told what has arrived, and nobo
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -77,6 +77,10 @@ class Telemetry:
         """Asked for more whenever somebody reads; what they give is of the controller."""
         self.before_read: Callable[[], object] = _nothing
         """Called before `snapshots` reads, for what is measured only then."""
+        self.on_tell: Callable[[str, Tables, Sequence[Snapshot]], object] = _nothing
+        """Called with what a source is about to tell, and with all that it has told before (none: nothing yet)."""
+        self.on_end: Callable[[Tables], object] = _nothing
+        """Called with all that a source has told, when its gauges end: it has, or it says all it has anew."""
         self._sources: dict[str, _Source] = {}
         self._ended: dict[Group, OrderedDict[str, _Source]] = {}
         self._retired: OrderedDict[Group, _Retired] = OrderedDict()
@@ -94,13 +98,15 @@ class Telemetry:
             known = ended.pop(source, None) if ended is not None else None
             self._sources[source] = known or _Source(group)
 
-    def tell(self, source: str, snapshots: Iterable[Snapshot], *, is_whole: bool = False) -> None:
+    def tell(self, source: str, snapshots: Sequence[Snapshot], *, is_whole: bool = False) -> None:
         """Takes over what a living source says; others are ignored. `is_whole`: it says everything that it has."""
         known = self._sources.get(source)
         if known is None:
             return
         if is_whole:
+            self.on_end(known.tables)
             known.tables = {name: table for name, table in known.tables.items() if table.kind != GAUGE}
+        self.on_tell(source, known.tables, snapshots)
         for snapshot in snapshots:
             table = known.tables.get(snapshot.name)
             if table is None or table.label_names != snapshot.label_names:
@@ -117,6 +123,7 @@ class Telemetry:
         known = self._sources.pop(source, None)
         if known is None:
             return
+        self.on_end(known.tables)
         known.tables = {name: table for name, table in known.tables.items() if table.kind != GAUGE}
         group = self._ended.setdefault(known.group, OrderedDict())
         group[source] = known
@@ -260,8 +267,8 @@ def _tables(snapshots: Iterable[Snapshot]) -> Tables:
     return {snapshot.name: Table.of(snapshot) for snapshot in snapshots}
 
 
-def _nothing() -> None:
-    """Nothing is measured."""
+def _nothing(*_: object) -> None:
+    """Nobody listens."""
 
 
 def _anonymous(table: Table) -> Iterator[tuple[tuple[str, ...], Sample]]:

@@ -17,7 +17,14 @@ from eagleray.admin.tokens import URL_FILE, Role, load_or_make_tokens
 def make(path: Path, runtime: str = "") -> Door:
     runtime_dir = path / (runtime or "run")
     runtime_dir.mkdir(exist_ok=True)
-    return Door(Remembering(), str(runtime_dir), str(path), version="1", scrape=Remembering().scrape)
+    return Door(
+        Remembering(),
+        str(runtime_dir),
+        str(path),
+        version="1",
+        scrape=Remembering().scrape,
+        records=Remembering(),
+    )
 
 
 def read(path: Path) -> str:
@@ -85,7 +92,12 @@ def test_no_server_is_wanted_or_possible(tmp_path: Path) -> None:
         await none.close()
         assert not list((tmp_path / "run").iterdir())
         lost = Door(
-            Remembering(), str(tmp_path / "missing"), str(tmp_path), version="1", scrape=Remembering().scrape
+            Remembering(),
+            str(tmp_path / "missing"),
+            str(tmp_path),
+            version="1",
+            scrape=Remembering().scrape,
+            records=Remembering(),
         )
         lost.open(0)
         assert not lost.url and "cannot be started" in lost.error

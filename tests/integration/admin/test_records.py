@@ -1,0 +1,154 @@
+"""The history over REST: what is asked for, who may ask, and what a client that asks for everything is told."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.admin_server import ADMIN, READER, Serving, serving
+from tests.processes import descendants, still_alive
+from tests.waiting import wait_until
+
+from eagleray.admin import records
+from eagleray.admin.tokens import READ_FILE, URL_FILE
+from eagleray.cli.remote import RemoteInstance
+from eagleray.engine.spawn import NodeProcess, node_config, spawn_node
+
+HISTORY = "/api/v1/history"
+CODE = """
+from eagleray import serve
+
+@serve.deployment
+class Hello:
+    def __call__(self, request):
+        if request.url.path == "/a/bad":
+            raise ValueError("no")
+        return "hello"
+
+app = Hello.bind()
+"""
+
+
+def run(path: Path, body: Callable[[Serving], Awaitable[None]], **state: Any) -> None:
+    async def main() -> None:
+        async with serving(path, **state) as server:
+            await body(server)
+
+    asyncio.run(main())
+
+
+def test_a_question_is_read_and_refused_with_what_is_wrong(tmp_path: Path) -> None:
+    async def body(server: Serving) -> None:
+        answer = await server.ask(
+            "GET", f"{HISTORY}?application=a%20b&deployment=D&from=-60&to=0&step=5", READER
+        )
+        wanted = {"application": "a b", "deployment": "D", "from_s": -60.0, "to_s": 0.0, "step_s": 5}
+        assert answer.status == 200 and answer.json()["query"] == wanted
+        answer = await server.ask("GET", f"{HISTORY}?step=soon", READER)
+        assert answer.status == 400 and "?step= must be a number" in answer.text
+        assert (await server.ask("GET", HISTORY)).status == 401
+        assert (await server.ask("POST", HISTORY, ADMIN)).status == 405
+
+    run(tmp_path, body)
+
+
+def test_who_asks_for_too_much_waits_and_is_then_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "AT_ONCE", 100.0)
+    monkeypatch.setattr(records, "LEAST", 1.0)
+    monkeypatch.setattr(records, "PER_S", 1000.0)
+    monkeypatch.setattr(records, "LONGEST_WAIT_S", 0.25)
+
+    async def body(server: Serving) -> None:
+        answers = await asyncio.gather(*(server.ask("GET", HISTORY, READER) for _ in range(50)))
+        counts = {status: sum(one.status == status for one in answers) for status in (200, 429)}
+        assert counts[200] >= 3 and counts[429] >= 1 and sum(counts.values()) == 50
+        assert (await server.ask("GET", "/api/ray/version", READER)).status == 200
+
+    run(tmp_path, body, history_size=100)
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    home = tmp_path_factory.mktemp("m")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EAGLERAY_RUNTIME_HOME", f"{home}/run")
+        patch.setenv("EAGLERAY_STATE_HOME", f"{home}/state")
+        patch.setenv("EAGLERAY_ADMIN_PORT", "0")
+        (home / "hello_of_history.py").write_text(CODE)
+        patch.chdir(home)
+        node = spawn_node(node_config(http_port=0))
+        everything = {node.pid}
+        try:
+            wait_until(lambda: Path(node.runtime_dir, URL_FILE).exists(), what="a REST server")
+            app = {"name": "a", "route_prefix": "/a", "import_path": "hello_of_history:app"}
+            rest(node).apply({"applications": [app]})
+            wait_until(
+                lambda: rest(node).details()["applications"].get("a", {}).get("status") == "RUNNING",
+                what="the application",
+                deadline_s=60,
+            )
+            yield node
+        finally:
+            everything |= descendants(node.pid)
+            node.close()
+        assert not still_alive(everything)
+
+
+def rest(node: NodeProcess) -> RemoteInstance:
+    return RemoteInstance(Path(node.runtime_dir, URL_FILE).read_text().strip())
+
+
+def ask(node: NodeProcess, path: str) -> dict[str, Any]:
+    """With the token that may only read."""
+    url = Path(node.runtime_dir, URL_FILE).read_text().strip()
+    token = Path(node.runtime_dir, READ_FILE).read_text().strip()
+    request = urllib.request.Request(url + path, headers={"authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        found: dict[str, Any] = json.load(reply)
+    return found
+
+
+def call(node: NodeProcess, path: str) -> int:
+    (group,) = rest(node).details(routed=True)["target_groups"]
+    connection = http.client.HTTPConnection("127.0.0.1", group["targets"][0]["port"], timeout=30)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_requests_of_a_real_instance_are_in_its_history(node: NodeProcess) -> None:
+    for _ in range(20):
+        assert call(node, "/a") == 200
+    assert call(node, "/a/bad") == 500
+
+    def total(deployment: str | None, column: str) -> float:
+        found = ask(node, f"{HISTORY}?application=a&from=-300&step=1")["series"]
+        return sum(
+            one or 0.0 for series in found if series["deployment"] == deployment for one in series[column]
+        )
+
+    for deployment in ("Hello", None):
+        for column, number in (("requests_per_s", 21), ("errors_per_s", 1)):
+            wait_until(
+                lambda deployment=deployment, column=column, number=number: (
+                    total(deployment, column) == number
+                ),  # type: ignore[misc]
+                what=f"{number} {column} of {deployment}",
+                deadline_s=60,
+            )
+
+    def replicas() -> list[Any]:
+        (series,) = ask(node, f"{HISTORY}?application=a&deployment=Hello&from=-2")["series"]
+        return list(series["replicas"])
+
+    wait_until(lambda: replicas() == [1, 1], what="one replica")
