@@ -189,6 +189,10 @@ class Shown:
             if path.is_file():
                 self.note(str(path), path.read_text(errors="replace"))
 
+    def spans(self) -> str:
+        """What is told of them about a second after they have ended."""
+        return "".join(path.read_text() for path in self.user.home.glob("state/**/spans/*_tracing.json"))
+
     def found(self) -> list[str]:
         secrets = {**SECRETS, **{f"{name} token": token for name, token in self.tokens.items()}}
         return [
@@ -207,6 +211,8 @@ def shown() -> Iterator[Shown]:
             "EAGLERAY_LOG_LEVEL": "DEBUG",
             "EAGLERAY_ENVIRONMENT_HOME": f"{directory}/environments",
             "EAGLERAY_DRAIN_DELAY_S": "0",
+            "EAGLERAY_TRACING_EXPORTER": "file",
+            "EAGLERAY_TRACING_SAMPLING_RATIO": "1",
         }
         user.write("program.py", PROGRAM)
         user.start()
@@ -294,6 +300,8 @@ def read_everything(shown: Shown) -> None:
     )
     assert "the database is not there" in shown.texts["eagleray logs broken"]
     shown.look_at_processes()
+    names = "proxy_http_request", "route_to_replica", "replica_handle_request", "RuntimeError"
+    wait_until(lambda: all(name in shown.spans() for name in names), "the spans")
     shown.look_at_files()
 
 

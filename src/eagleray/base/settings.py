@@ -118,7 +118,7 @@ class Settings:
     )
     tracing_exporter: str = _setting(
         "",
-        "Import path of the function that gives span processors, or `otlp`; requests are traced where no "
+        "`otlp`, `file`, or the import path of a function that gives span processors: requests are traced unless a "
         "tracing_config says otherwise.",
         "RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH",
     )

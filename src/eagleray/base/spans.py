@@ -34,6 +34,8 @@ logger = logging.getLogger("eagleray.tracing")
 
 OTLP = "otlp"
 """Stands for OpenTelemetry's own exporter in place of an import path; OTEL_EXPORTER_OTLP_* say where to."""
+FILE = "file"
+"""Stands for a file of each process in the directory `spans` of the logs; so does no path."""
 _SCOPE = "eagleray"
 _CLOSE_S = 0.5
 """Seconds that what waits to be exported may take at the end of a process: node kills after 1 s."""
@@ -203,7 +205,7 @@ def _sink(options: TracingOptions, component: str, instance: str, directory: str
     from eagleray.base.span_outbox import Exporting, Processing, SpanFile
 
     path = options.exporter_import_path
-    if not path:
+    if path in ("", FILE):
         name = "_".join((safe_name(component), safe_name(instance), "tracing.json"))
         return SpanFile(os.path.join(directory, "spans", name), options.rotate_bytes)
     if path == OTLP:

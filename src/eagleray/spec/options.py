@@ -199,7 +199,7 @@ class TracingConfig(SpecModel):
 
     What is not given is as the environment says (RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH, ..._SAMPLING_RATIO).
     `exporter_import_path` names a function without parameters that returns a list of OpenTelemetry's SpanProcessors;
-    `otlp` stands for OTLP over HTTP, and nothing for a file of each process in the directory `spans` of the logs.
+    `otlp` stands for OTLP over HTTP; `file`, or nothing, for files in the directory `spans` of the logs.
     """
 
     enabled: bool = False
