@@ -21,6 +21,7 @@ from eagleray.base.errors import ProtocolError
 from eagleray.engine.base import Capacity, EngineError
 from eagleray.engine.channel import FrameReader, encode_frame
 from eagleray.engine.spawn import NodeProcess, node_config, spawn_node
+from eagleray.rpc.unix import connect_over
 from eagleray.wire.control import (
     Children,
     CloseListeners,
@@ -63,9 +64,7 @@ class LocalEngine(asyncio.Protocol):
         capacity = local_capacity(config)
         sock = socket.socket(fileno=node_fd)
         sock.setblocking(False)
-        loop = asyncio.get_running_loop()
-        _, engine = await loop.create_unix_connection(lambda: cls(capacity), sock=sock)
-        return engine
+        return await connect_over(sock, lambda: cls(capacity))
 
     # ---- Engine ------------------------------------------------------------------------------------------------
 

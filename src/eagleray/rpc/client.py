@@ -27,6 +27,7 @@ from eagleray.base.errors import (
 )
 from eagleray.rpc.connection import HANDSHAKE_TIMEOUT_S, Connection, is_same_user, widen
 from eagleray.rpc.memory import SharedMemory
+from eagleray.rpc.unix import connect_over
 from eagleray.wire.client_session import ClientSession
 from eagleray.wire.control import Message, decode, encode
 from eagleray.wire.handshake import NONCE_SIZE, Handshake
@@ -126,9 +127,13 @@ class Client:
                     await asyncio.sleep(_BACKLOG_RETRY_S)
             if not is_same_user(sock):
                 raise ProtocolError(f"the server at {self.address} belongs to another user")
-            await self._loop.create_unix_connection(lambda: self._connection, sock=sock)
         except BaseException:
             sock.close()
+            self._abandon()
+            raise
+        try:
+            await connect_over(sock, lambda: self._connection)
+        except BaseException:
             self._abandon()
             raise
         if ready is not None:

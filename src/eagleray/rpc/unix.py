@@ -6,8 +6,13 @@ children before it forks them; only that for calls is bound by the replica itsel
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+from collections.abc import Callable
+from typing import TypeVar
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 BACKLOG = 2048
 """Connects that may wait while a child is replaced or busy; the kernel caps it at net.core.somaxconn."""
@@ -30,6 +35,27 @@ def listen_unix(path: str) -> socket.socket:
         sock.close()
         raise OSError(error.errno, f"Failed to listen: {error.strerror or error}", path) from error
     return sock
+
+
+async def connect_over(sock: socket.socket, factory: Callable[[], P]) -> P:
+    """A protocol on `sock`, which is connected and belongs to the transport from here on, also when this raises.
+
+    When the peer is gone already, uvloop closes the descriptor without telling the socket object. That would close it
+    again when it is collected: by then the number is somebody else's.
+    """
+    loop = asyncio.get_running_loop()
+    closes_by_itself = not isinstance(loop, asyncio.BaseEventLoop)
+    try:
+        transport, protocol = await loop.create_unix_connection(factory, sock=sock)
+    except BaseException:
+        if closes_by_itself:
+            sock.detach()
+        else:
+            sock.close()
+        raise
+    if closes_by_itself and transport.is_closing():
+        sock.detach()
+    return protocol
 
 
 def calls_path(path: str) -> str:

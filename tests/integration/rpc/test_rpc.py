@@ -205,6 +205,33 @@ def test_a_greeted_connect_never_succeeds_where_nobody_accepts(run: Run, directo
     run(check())
 
 
+def test_a_server_that_hangs_up_at_once_costs_nobody_a_descriptor(run: Run, directory: str) -> None:
+    """A socket that is closed twice would take whatever has got its number meanwhile."""
+    path = f"{directory}/a.sock"
+
+    async def main() -> None:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen(100)
+            hanging_up = asyncio.create_task(asyncio.to_thread(hang_up, listener, 100))
+            opened: list[int] = []
+            for _ in range(100):
+                with pytest.raises(ProtocolError, match="no connection"):
+                    await Client.connect(f"unix:{path}", greeted=True)
+                opened.append(os.open("/dev/null", os.O_RDONLY))
+            await hanging_up
+        gc.collect()
+        for fd in opened:
+            os.close(fd)
+
+    run(main())
+
+
+def hang_up(listener: socket.socket, times: int) -> None:
+    for _ in range(times):
+        listener.accept()[0].close()
+
+
 def test_a_greeted_connect_returns_once_the_server_has_said_hello(run: Run, directory: str) -> None:
     async def check() -> None:
         sock = socket.socket(socket.AF_UNIX)
