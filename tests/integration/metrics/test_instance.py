@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -17,6 +19,7 @@ from tests.debian import promtool
 from tests.processes import command_of, descendants, still_alive
 from tests.waiting import wait_until
 
+from eagleray.admin.metrics_port import MAX_CONNECTIONS
 from eagleray.admin.metrics_port import URL_FILE as METRICS_URL_FILE
 from eagleray.admin.tokens import READ_FILE, URL_FILE
 from eagleray.cli.remote import RemoteInstance
@@ -226,3 +229,24 @@ def test_promtool_accepts_it(node: NodeProcess) -> None:
     assert not [
         one for one in ours if not one.endswith("_ms metric names should not contain abbreviated units")
     ]
+
+
+def test_scrapers_that_flood_or_do_not_read_leave_requests_alone(node: NodeProcess) -> None:
+    """More of them than are served at once; nobody reads an answer, and each comes back when it is turned away."""
+    deploy(node, "a")
+    url = urlsplit(Path(node.runtime_dir, METRICS_URL_FILE).read_text().strip())
+    question = f"GET /metrics HTTP/1.1\r\nhost: {url.netloc}\r\n\r\n".encode()
+    scrapers: list[socket.socket] = []
+    try:
+        for number in range(2 * MAX_CONNECTIONS):
+            scraper = socket.create_connection((url.hostname, url.port), timeout=30)
+            scrapers.append(scraper)
+            scraper.sendall(question * 20)
+            if number % 8 == 0:
+                assert get(node, "/a") == "hello"
+        assert status_of(urllib.request.Request(url.geturl())) in (200, 429)
+    finally:
+        for scraper in scrapers:
+            scraper.close()
+    assert get(node, "/a") == "hello"
+    wait_until(lambda: status_of(urllib.request.Request(url.geturl())) == 200)
