@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from pydantic import ValidationError
 
-from eagleray.spec.options import ControllerOptions, HTTPOptions, LoggingConfig, ProxyLocation
+from eagleray.spec.options import ControllerOptions, HTTPOptions, LoggingConfig, ProxyLocation, TracingConfig
 from eagleray.spec.status import (
     ApplicationStatus,
     ApplicationStatusOverview,
@@ -97,3 +97,19 @@ def test_a_status_survives_json() -> None:
     assert status.applications["app"].status == "RUNNING"
     with pytest.raises(msgspec.ValidationError):
         ServeStatus.from_json(b'{"applications": 3}')
+
+
+def test_tracing() -> None:
+    assert TracingConfig().model_dump() == {
+        "enabled": False,
+        "exporter_import_path": "",
+        "sampling_ratio": 0.01,
+    }
+    for wrong in (
+        {"sampling_ratio": 1.1},
+        {"sampling_ratio": -0.1},
+        {"exporter": "x"},
+        {"enabled": "perhaps"},
+    ):
+        with pytest.raises(ValidationError):
+            TracingConfig.model_validate(wrong)
