@@ -3,7 +3,7 @@
 The series of a deployment are resolved when its pool is opened, those of a route with its first call. Numbers that the
 pool has anyway are read from it when somebody collects. Belongs to the router's loop, but for `entered_alone`.
 
-All calls are counted, but the times of at most about 1,000 a second for each route are measured: to measure all would
+All calls are counted, but the times of at most about 100 a second for each route are measured: to measure all would
 cost a proxy at full load more than all else that is counted here. They are told by hop: `route`, in a proxy, from
 a call's arrival until it is to be sent; `queue`, waiting for a replica; `execute`, in user code, as the replica says;
 `network`, the rest until the answer begins.
@@ -28,8 +28,8 @@ HOP_MS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5
 Origin = tuple[str, str]
 """What kind of process routes (PROXY, REPLICA, DRIVER; Ray Serve's `handle_source`), and which one."""
 
-_MEASURED_EVERY_S = 0.001
-_MOST_UNMEASURED = 64
+_MEASURED_EVERY_S = 0.01
+_MOST_UNMEASURED = 512
 """Calls from one that is measured to the next, at most."""
 _TOLD_S = 30.0
 """Seconds after which a collector has seen a value."""
@@ -114,7 +114,7 @@ class Entered:
         self._last = 0.0
 
     def measure(self, now: float) -> None:
-        """A call is measured: says which one is next, so that about 1,000 a second are."""
+        """A call is measured: says which one is next, so that about 100 a second are."""
         passed_s, self._last = now - self._last, now
         if passed_s < _MEASURED_EVERY_S:
             self._stride = min(2 * self._stride, _MOST_UNMEASURED)

@@ -180,11 +180,11 @@ def test_all_calls_are_counted_but_only_so_many_are_measured() -> None:
         case.world.now += 0.0001
         case.answer(case.submit())
     assert case.values("serve_num_router_requests") == {("d", "/a", "app", "PROXY", "p1"): 10_000.0}
-    assert 400 < case.hops()["queue"][0] < 1600
+    assert 40 < case.hops()["queue"][0] < 250
     (waits,) = [one for one in case.registry.collect(everything=True) if "fulfillment" in one.name]
     assert [sum(one.counts or ()) for one in waits.samples] == [10_000]
     before = case.hops()["queue"][0]
-    for _ in range(100):
+    for _ in range(1000):
         case.world.now += 0.1
         case.answer(case.submit())
-    assert case.hops()["queue"][0] > before + 80
+    assert case.hops()["queue"][0] > before + 700
