@@ -127,13 +127,9 @@ class Client:
                     await asyncio.sleep(_BACKLOG_RETRY_S)
             if not is_same_user(sock):
                 raise ProtocolError(f"the server at {self.address} belongs to another user")
-        except BaseException:
-            sock.close()
-            self._abandon()
-            raise
-        try:
             await connect_over(sock, lambda: self._connection)
         except BaseException:
+            sock.close()
             self._abandon()
             raise
         if ready is not None:
