@@ -44,7 +44,6 @@ def test_defaults() -> None:
         ("version", "v1"),
         ("num_replicas", 0),
         ("num_replicas", -1),
-        ("ray_actor_options", {"object_store_memory": 1}),
         ("ray_actor_options", {"max_restarts": 1}),
         ("ray_actor_options", {"name": "x"}),
         ("ray_actor_options", {"num_gpus": -1}),
@@ -104,7 +103,7 @@ def test_good_values_are_taken(option: str, value: Any) -> None:
     serve.deployment(**{option: value})(Plain)
 
 
-@pytest.mark.parametrize("option", ["max_concurrent_queries", "route_prefix", "init_args", "unheard_of"])
+@pytest.mark.parametrize("option", ["route_prefix", "init_args", "unheard_of"])
 def test_unknown_options_are_type_errors(option: str) -> None:
     with pytest.raises(TypeError):
         serve.deployment(**{option: 1})
@@ -127,3 +126,14 @@ def test_a_function_takes_no_bound_arguments() -> None:
         serve.deployment(function).bind(1)
     with pytest.raises(ValueError):
         serve.deployment(function).bind(a=1)
+
+
+@differs("legacy-names")
+def test_legacy_names_of_options_work_with_a_warning() -> None:
+    with pytest.warns(DeprecationWarning, match="use max_ongoing_requests"):
+        deployment = serve.deployment(max_concurrent_queries=7)(Plain)
+    assert deployment.max_ongoing_requests == 7
+    with pytest.warns(DeprecationWarning, match="use max_ongoing_requests"):
+        assert deployment.options(max_concurrent_queries=8).max_ongoing_requests == 8
+    with pytest.warns(DeprecationWarning, match="object_store_memory"):
+        serve.deployment(ray_actor_options={"object_store_memory": 2**30, "num_cpus": 2})(Plain)

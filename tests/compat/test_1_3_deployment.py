@@ -53,7 +53,7 @@ def test_options_takes_another_class() -> None:
     assert Model.options(func_or_class=Second).func_or_class is Second
 
 
-@pytest.mark.parametrize("option", ["max_concurrent_queries", "route_prefix", "unheard_of"])
+@pytest.mark.parametrize("option", ["route_prefix", "unheard_of"])
 def test_unknown_options_are_type_errors(option: str) -> None:
     with pytest.raises(TypeError):
         Model.options(**{option: 1})

@@ -13,7 +13,7 @@ from tests.integration.conftest import home as home
 from tests.ports import free_port
 
 PAGE = (Path(__file__).parents[2] / "docs/as-ray.md").read_text()
-PROGRAM, HOOK = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PROGRAM, HOOK, LEGACY = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 (CONFIG,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -28,6 +28,25 @@ def test_the_script(home: Path) -> None:
             timeout=120,
         )
         assert (done.returncode, done.stdout) == (0, "hello script\n"), done.stderr
+
+
+def test_the_legacy_names(home: Path) -> None:
+    (home / "legacy.py").write_text(LEGACY.replace("HTTPOptions(", f"HTTPOptions(port={free_port()}, "))
+    done = subprocess.run(
+        [sys.executable, "-m", "eagleray.as_ray", "legacy.py"],
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (0, "True\nFalse\n"), done.stderr
+    for modern in (
+        "max_ongoing_requests",
+        "EAGLERAY_SHARED_MEMORY_MB",
+        "get_app_handle",
+        "response.result()",
+    ):
+        assert modern in done.stderr
 
 
 def port_of() -> str:

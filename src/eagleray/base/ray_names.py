@@ -9,6 +9,7 @@ leaves no name behind. Nothing of Ray is ever imported here: a name that Eaglera
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -125,6 +126,11 @@ class ObjectRef:
 class _Finder(MetaPathFinder):
     """Answers for every name at or below `ray`: left to others it could be a real Ray's, or a second copy of ours."""
 
+    def __init__(self) -> None:
+        self.stays = False
+        self.blocks = 0
+        """Blocks that need it."""
+
     def find_spec(
         self, fullname: str, path: Any = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
@@ -161,43 +167,66 @@ class _Alias(Loader):
         module.__spec__ = self._own_spec  # the import system has put ours there
 
 
+_lock = threading.Lock()
+"""Of what follows: blocks of several threads may overlap."""
+
+
 def install() -> None:
     """`import ray` gives Eagleray from here on. Idempotent.
 
     ConfigError when Ray itself has been imported already: two meanings of a name in one process would help nobody.
     """
-    if is_installed():
-        return
+    with _lock:
+        _put().stays = True
+
+
+def remove() -> None:
+    """`import ray` gives Ray again, where it is installed. Idempotent; who holds a module keeps it."""
+    with _lock:
+        _take_away()
+
+
+def is_installed() -> bool:
+    """Whether the hook is in force in this process."""
+    return _installed() is not None
+
+
+@contextmanager
+def hook() -> Iterator[None]:
+    """The hook for the time of a block; one that was in force before stays. In all threads, as imports are."""
+    with _lock:
+        finder = _put()
+        finder.blocks += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            finder.blocks -= 1
+            if finder.blocks == 0 and not finder.stays:
+                _take_away()
+
+
+def _installed() -> _Finder | None:
+    return next((finder for finder in sys.meta_path if isinstance(finder, _Finder)), None)
+
+
+def _put() -> _Finder:
+    if (known := _installed()) is not None:
+        return known
     if _ROOT in sys.modules:
         where = getattr(sys.modules[_ROOT], "__file__", None) or "memory"
         raise ConfigError(
             f"Ray itself has been imported already ({where}), so `ray` cannot mean Eagleray in this process: "
             f"start the program with `python -m eagleray.as_ray`, or call `as_ray.install()` before the first import."
         )
-    sys.meta_path.insert(0, _Finder())
+    finder = _Finder()
+    sys.meta_path.insert(0, finder)
+    return finder
 
 
-def remove() -> None:
-    """`import ray` gives Ray again, where it is installed. Idempotent; who holds a module keeps it."""
-    if not is_installed():
+def _take_away() -> None:
+    if _installed() is None:
         return
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
     for name in [name for name in sys.modules if name == _ROOT or name.startswith("ray.")]:
         del sys.modules[name]
-
-
-def is_installed() -> bool:
-    """Whether the hook is in force in this process."""
-    return any(isinstance(finder, _Finder) for finder in sys.meta_path)
-
-
-@contextmanager
-def hook() -> Iterator[None]:
-    """The hook for the time of a block; one that was in force before stays."""
-    was_installed = is_installed()
-    install()
-    try:
-        yield
-    finally:
-        if not was_installed:
-            remove()

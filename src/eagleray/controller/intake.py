@@ -9,12 +9,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from eagleray.base.clock import wall_time_s
-from eagleray.base.errors import ConfigError, NotRunningError
+from eagleray.base.errors import ConfigError, NotFoundError, NotRunningError, PreconditionError
 from eagleray.controller.controller import Admission, Prepare
 from eagleray.reconcile import events as e
 from eagleray.reconcile.world import World
 from eagleray.spec.application import ApplicationSpec, check_route_prefix
-from eagleray.spec.overlay import overlay
+from eagleray.spec.overlay import overlay, with_changes
+from eagleray.wire.changes import ChangeDeployment
 from eagleray.wire.control import Built, Deploy, DeployImport
 
 
@@ -60,6 +61,25 @@ def admit_import(message: DeployImport) -> Prepare:
             runtime_env=json.dumps({"env_vars": message.env_vars}) if message.env_vars else "",
         )
         return Admission([e.ImportRequested(message.name, request, wall_time_s())])
+
+    return prepare
+
+
+def admit_change(message: ChangeDeployment) -> Prepare:
+    """Other options of one deployment; code and bound arguments stay, so that only what has changed is done."""
+
+    def prepare(world: World) -> Admission:
+        check_open(world)
+        row = world.applications.get(message.app)
+        if row is None or row.deleting or not row.spec:
+            raise NotFoundError(f"Application '{message.app}' does not run.")
+        if row.config:
+            raise PreconditionError(
+                f"Application '{message.app}' comes from a config file: change its deployment '{message.deployment}' "
+                f"there, and deploy the file again."
+            )
+        spec = with_changes(ApplicationSpec.from_json(row.spec.encode()), message.deployment, message.options)
+        return Admission([e.Deployed(message.app, spec.to_json().decode(), wall_time_s())])
 
     return prepare
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
+from eagleray.base import ray_names
 from eagleray.reconcile.callers import has_callers
 from eagleray.reconcile.instance import Instance
 from eagleray.reconcile.target import PROXY_KEYS, Target
@@ -101,6 +102,7 @@ def _router(target: Target) -> RouterEntry | None:
         initial_backoff_s=config["initial_backoff_s"],
         backoff_multiplier=config["backoff_multiplier"],
         max_backoff_s=config["max_backoff_s"],
+        as_ray=ray_names.VARIABLE in target.env_vars,
     )
 
 

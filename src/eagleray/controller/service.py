@@ -24,7 +24,7 @@ from eagleray.reconcile.world import World
 from eagleray.rpc.control import ControlHandler
 from eagleray.rpc.server import Incoming
 from eagleray.spec.texts import parse_json
-from eagleray.wire.changes import ScaleDeployment
+from eagleray.wire.changes import ChangeDeployment, ScaleDeployment
 from eagleray.wire.control import (
     Accepted,
     Ack,
@@ -84,6 +84,7 @@ class Service:
             "applied_config": self._applied_config,
             "details": self._details,
             "scale": self._scale,
+            "change": self._change,
             "wait": self._wait,
             "delete": self._delete,
             "status": self._status,
@@ -114,6 +115,9 @@ class Service:
 
     async def _deploy_import(self, body: bytes, incoming: Incoming) -> Message:
         return await self._accept(intake.admit_import(decode(body, DeployImport)))
+
+    async def _change(self, body: bytes, incoming: Incoming) -> Message:
+        return await self._accept(intake.admit_change(decode(body, ChangeDeployment)))
 
     async def _accept(self, prepare: Prepare) -> Accepted:
         try:

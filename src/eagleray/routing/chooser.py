@@ -15,8 +15,10 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from eagleray.base import ray_names
 from eagleray.base.errors import ConfigError
 from eagleray.base.ids import DeploymentID
 from eagleray.base.tasks import Tasks
@@ -287,15 +289,20 @@ class UserChooser:
 
 def _find_class(entry: RouterEntry) -> Callable[..., RequestRouter]:
     """In a thread: importing runs user code."""
-    found: Any
-    if entry.code:
-        found = codec.load_code(entry.code)
-    else:
-        module_name, _, name = entry.path.partition(":")
-        sys.path[:0] = [path for path in entry.sys_path if path not in sys.path]
-        found = importlib.import_module(module_name)
-        for part in name.split("."):
-            found = getattr(found, part)
+    # A proxy serves applications of both kinds, so the names are Ray's for the time of this import only.
+    with ray_names.hook() if entry.as_ray else nullcontext():
+        found = _load(entry)
     if not (isinstance(found, type) and issubclass(found, RequestRouter)):
         raise ConfigError(f"The request router {entry.path or found!r} is not a subclass of RequestRouter.")
+    return found
+
+
+def _load(entry: RouterEntry) -> Any:
+    if entry.code:
+        return codec.load_code(entry.code)
+    module_name, _, name = entry.path.partition(":")
+    sys.path[:0] = [path for path in entry.sys_path if path not in sys.path]
+    found: Any = importlib.import_module(module_name)
+    for part in name.split("."):
+        found = getattr(found, part)
     return found

@@ -34,6 +34,8 @@ class RouterEntry(msgspec.Struct, array_like=True, frozen=True):
     initial_backoff_s: float = 0.025
     backoff_multiplier: float = 2.0
     max_backoff_s: float = 0.5
+    as_ray: bool = False
+    """Its module imports Eagleray under Ray's names."""
 
 
 class DeploymentEntry(msgspec.Struct, array_like=True, frozen=True):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from eagleray.serve.context import get_replica_context
     from eagleray.serve.deployment import Application, Deployment, deployment
     from eagleray.serve.ingress import ingress
+    from eagleray.serve.legacy import get_deployment as get_deployment
     from eagleray.serve.multiplex import get_multiplexed_model_id, multiplexed
     from eagleray.serve.targets import RunTarget
     from eagleray.serve.tracing import get_trace_context
@@ -42,6 +43,7 @@ _HOMES = {
     "eagleray.serve.context": "get_replica_context",
     "eagleray.serve.deployment": "Application Deployment deployment",
     "eagleray.serve.ingress": "ingress",
+    "eagleray.serve.legacy": "get_deployment",
     "eagleray.serve.multiplex": "get_multiplexed_model_id multiplexed",
     "eagleray.serve.targets": "RunTarget",
     "eagleray.serve.tracing": "get_trace_context",

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from eagleray.base.errors import DeployError, EaglerayError, NotRunningError, ReplicaDiedError
+from eagleray.base.errors import ConfigError, DeployError, EaglerayError, NotRunningError, ReplicaDiedError
 from eagleray.base.ids import DeploymentID
 from eagleray.serve import context, instance, local
 from eagleray.serve.deployment import Application
@@ -30,6 +30,7 @@ from eagleray.spec.options import (
     gRPCOptions,
 )
 from eagleray.spec.status import ServeStatus
+from eagleray.wire.changes import ChangeDeployment
 from eagleray.wire.control import (
     Accepted,
     DeleteApplications,
@@ -297,6 +298,23 @@ async def _follow(runtime: Runtime, names: list[str]) -> Progress:
         except ReplicaDiedError:
             continue
         raise EaglerayError("The controller has stopped to report on the deploy; see `serve.status()`.")
+
+
+def change_deployment(deployment_id: DeploymentID, options: bytes) -> None:
+    """Lays options (JSON) over those of a deployment that runs; returns when it has them.
+
+    ConfigError for options that are wrong, or for an application that a config file describes.
+    """
+    if local.running() is not None:
+        raise NotImplementedError(
+            "In local testing mode a deployment keeps the options that it was run with."
+        )
+    runtime = _current()
+    message = ChangeDeployment(app=deployment_id.app_name, deployment=deployment_id.name, options=options)
+    accepted = _ask(runtime, "change", message, Accepted)
+    if accepted.error:
+        raise ConfigError(accepted.error)
+    _wait_running(runtime, [deployment_id.app_name])
 
 
 # ---- questions -------------------------------------------------------------------------------------------------

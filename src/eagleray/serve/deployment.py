@@ -11,11 +11,12 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Any, Literal, NoReturn, Protocol, Self, TypedDict, Unpack, overload
+from typing import Any, Literal, NoReturn, Protocol, Self, TypedDict, Unpack, cast, overload
 
 from eagleray.base.errors import EaglerayError
 from eagleray.spec.autoscaling import AutoscalingConfig, built_in_policy
 from eagleray.spec.deployment import DeploymentSpec
+from eagleray.spec.old_names import modern_options
 from eagleray.spec.options import BackpressureConfig, LoggingConfig
 from eagleray.spec.problems import nearest
 from eagleray.spec.router import RequestRouterConfig
@@ -34,6 +35,8 @@ class DeploymentOptions(TypedDict, total=False):
     ray_actor_options: dict[str, Any] | None
     user_config: Any
     max_ongoing_requests: int
+    max_concurrent_queries: int
+    """Deprecated: the old name of `max_ongoing_requests`."""
     max_queued_requests: int
     backpressure_config: dict[str, Any] | BackpressureConfig | None
     graceful_shutdown_wait_loop_s: float
@@ -129,7 +132,7 @@ class Deployment:
         self, func_or_class: UserCallable | None = None, **options: Unpack[DeploymentOptions]
     ) -> Deployment:
         """A copy with some options changed; this one stays as it is."""
-        _check_known(options, "options")
+        options = _check_known(options, "options")
         given = {name: getattr(self._spec, name) for name in self._spec.given}
         # A fixed number ends autoscaling, and the other way round: the newer wish counts.
         if isinstance(options.get("num_replicas"), int) and not options.get("autoscaling_config"):
@@ -229,19 +232,21 @@ def deployment(
 
     Raises ValueError (pydantic.ValidationError) or TypeError for options that are wrong, TypeError for unknown ones.
     """
-    _check_known(options, "deployment")
+    options = _check_known(options, "deployment")
     if _func_or_class is not None:
         return Deployment._make(_func_or_class, options)
     _validate({"name": "unnamed", **options})
     return lambda func_or_class: Deployment._make(func_or_class, options)
 
 
-def _check_known(options: Mapping[str, Any], function: str) -> None:
+def _check_known(given: Mapping[str, Any], function: str) -> DeploymentOptions:
+    options = modern_options(given)
     for name in options:
         if name not in DeploymentOptions.__annotations__:
             meant = nearest(name, DeploymentOptions.__annotations__)
             hint = f". Did you mean '{meant}'?" if meant else ""
             raise TypeError(f"{function}() got an unexpected keyword argument '{name}'{hint}")
+    return cast(DeploymentOptions, options)
 
 
 def _validate(options: dict[str, Any]) -> DeploymentSpec:

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from eagleray.base.deprecation import warn_deprecated
 from eagleray.base.metrics import OVERFLOW, Metric, Registry
 from eagleray.base.metrics import Distribution as _Distribution
 from eagleray.base.metrics import Value as _Value
@@ -233,10 +234,14 @@ _recorded: dict[str, Histogram] = {}
 
 def record_metric(name: str, value: float) -> None:
     """Notes a number under a name, for code that has no metric of its own: a histogram, whose `_sum` and `_count` say
-    how much there was and how often.
+    how much there was and how often. Deprecated: make a Histogram, a Counter or a Gauge.
     """
     found = _recorded.get(name)
     if found is None:
+        warn_deprecated(
+            f"serve.metrics.record_metric is deprecated: make `serve.metrics.Histogram('{name}', boundaries=[...])`, a "
+            f"Counter or a Gauge once, and count there."
+        )
         if len(_recorded) >= _MOST_RECORDED:
             name = OVERFLOW
         found = _recorded.setdefault(name, Histogram(name, "Recorded by user code.", _RECORDED))

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from eagleray.base.deprecation import warn_deprecated
 from eagleray.spec.base import MAX_REPLICAS, SpecModel, plain_json
 from eagleray.spec.router import BY_VALUE
 
@@ -24,6 +25,13 @@ BUILT_IN_POLICIES = {
     "LatencyTargetPolicy": "latency",
 }
 """Names of policies that are ours, wherever Ray Serve or we define them."""
+
+_OLD_FACTORS = {
+    "smoothing_factor": "upscaling_factor and downscaling_factor",
+    "upscale_smoothing_factor": "upscaling_factor",
+    "downscale_smoothing_factor": "downscaling_factor",
+}
+"""Deprecated name -> today's."""
 
 _DEFAULT_INTERVAL_S = 10.0
 
@@ -143,6 +151,14 @@ class AutoscalingConfig(SpecModel):
                 DeprecationWarning,
                 stacklevel=2,
             )
+        return value
+
+    @field_validator(*_OLD_FACTORS)
+    @classmethod
+    def _deprecate_factors(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.mode == "python":  # whoever reads it from the wire has not written it
+            modern = _OLD_FACTORS[info.field_name or ""]
+            warn_deprecated(f"{info.field_name} is deprecated: use {modern}.")
         return value
 
     @model_validator(mode="after")

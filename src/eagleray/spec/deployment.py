@@ -13,6 +13,7 @@ from pydantic import Field, StrictBool, StrictInt, field_validator, model_valida
 from eagleray.spec.autoscaling import AutoscalingConfig, over_default
 from eagleray.spec.base import MAX_AMOUNT, MAX_REPLICAS, Effect, SpecModel, option, plain_json
 from eagleray.spec.environment import RuntimeEnv
+from eagleray.spec.old_names import without_object_store
 from eagleray.spec.options import BackpressureConfig, LoggingConfig
 from eagleray.spec.router import RequestRouterConfig
 
@@ -57,6 +58,7 @@ class ReplicaResources(SpecModel):
     def _check_keys(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
+        value = without_object_store(value)
         if unknown := sorted(str(key) for key in value if key not in _ACTOR_OPTIONS):
             raise ValueError(
                 f"ray_actor_options keys {unknown} are not allowed; allowed: {sorted(_ACTOR_OPTIONS)}"

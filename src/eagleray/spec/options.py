@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from eagleray.spec.base import SpecModel
+from eagleray.spec.old_names import without_queries
 
 # Attributes that every LogRecord has by itself; `additional_log_standard_attrs` may name these only.
 _LOG_RECORD_ATTRS = frozenset(
@@ -78,6 +79,11 @@ class HTTPOptions(SpecModel):
     location: ProxyLocation | None = None
     middlewares: list[Any] = Field(default_factory=list)
     num_cpus: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, value: object) -> object:
+        return without_queries(value)
 
     @field_validator("root_path")
     @classmethod

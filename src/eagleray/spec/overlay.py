@@ -6,6 +6,7 @@ Both sides are kept by whoever calls this, so that an override that is taken awa
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +39,7 @@ def overlay(
         "source": "declarative",
         "external_scaler_enabled": bool(config.get("external_scaler_enabled")),
         "deployments": [
-            {**one, "spec": _options(bound, overrides.get(bound.name, {}), environment)}
+            {**one, "spec": with_options(bound, overrides.get(bound.name, {}), environment)}
             for one, bound in zip(given["deployments"], code.deployments, strict=True)
         ],
     }
@@ -51,7 +52,7 @@ def overlay(
         raise ConfigError("Its config does not fit its code:\n" + "\n".join(told)) from None
 
 
-def _options(
+def with_options(
     bound: BoundDeployment, override: Mapping[str, Any], environment: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The options of one deployment, as if the user had written them all in one place."""
@@ -70,6 +71,24 @@ def _options(
         resources["runtime_env"] = merge_environments(environment, resources.get("runtime_env") or {})
         merged["ray_actor_options"] = resources
     return {name: value for name, value in merged.items() if name in _KNOWN or value is not None}
+
+
+def with_changes(code: ApplicationSpec, name: str, options: bytes) -> ApplicationSpec:
+    """The application with options (JSON) laid over those of one deployment. ConfigError as `overlay`."""
+    given = code.model_dump(mode="json", exclude_unset=True)
+    for one, bound in zip(given["deployments"], code.deployments, strict=True):
+        if bound.name == name:
+            one["spec"] = with_options(bound, json.loads(options), {})
+            break
+    else:
+        raise ConfigError(
+            f"Deployment '{name}' does not exist. Available: {[one.name for one in code.deployments]}"
+        )
+    try:
+        return ApplicationSpec.model_validate(given)
+    except ValidationError as error:
+        told = [f"{show(one.path)}: {one.text}" for one in read_problems(error, given, ())]
+        raise ConfigError(f"Deployment '{name}' cannot have these options:\n" + "\n".join(told)) from None
 
 
 def merge_environments(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:

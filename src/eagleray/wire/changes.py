@@ -11,3 +11,11 @@ class ScaleDeployment(Message):
     app: str
     deployment: str
     num_replicas: int
+
+
+class ChangeDeployment(Message):
+    """Body of `change`: `options` (JSON) are laid over those of a deployment. Replies `Accepted`."""
+
+    app: str
+    deployment: str
+    options: bytes

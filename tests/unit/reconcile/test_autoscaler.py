@@ -160,9 +160,9 @@ def test_policy_of_the_users_is_damped_delayed_and_bounded_like_ours() -> None:
 
 def test_gains_come_from_the_newest_name_that_was_given() -> None:
     assert rules_of(None) is None
-    old = rules_of(
-        AutoscalingConfig(smoothing_factor=0.5, upscale_smoothing_factor=0.6, upscaling_factor=0.7)
-    )
+    with pytest.warns(DeprecationWarning, match="smoothing_factor is deprecated"):
+        config = AutoscalingConfig(smoothing_factor=0.5, upscale_smoothing_factor=0.6, upscaling_factor=0.7)
+    old = rules_of(config)
     assert old is not None and (old.up_factor, old.down_factor) == (0.7, 0.5)
 
 

@@ -38,6 +38,7 @@ def test_options_are_the_specs_and_those_that_are_refused_by_name() -> None:
         *DeploymentSpec.model_fields,
         *UNSUPPORTED_OPTIONS,
         "version",
+        "max_concurrent_queries",
     }
 
 
@@ -46,8 +47,6 @@ def test_wrong_options_are_reported_where_they_are_written() -> None:
         serve.deployment(num_replicas=0)
     with pytest.raises(ValueError, match="internal"):
         serve.deployment(version="1")
-    with pytest.raises(TypeError, match="unexpected keyword argument 'max_concurrent_queries'"):
-        serve.deployment(max_concurrent_queries=3)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="unexpected keyword argument 'route_prefix'"):
         Bare.options(route_prefix="/")  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="name must be a str"):
@@ -114,11 +113,7 @@ def test_a_deployment_is_pickled_with_its_options_an_application_is_not() -> Non
 def test_the_package_exports_what_it_names_and_no_more() -> None:
     for name in serve.__all__:
         assert getattr(serve, name) is not None
-    for later in (
-        "AutoscalingConfig",
-        "gRPCOptions",
-        "metrics",
-    ):
+    for later in ("AutoscalingConfig", "gRPCOptions"):
         with pytest.raises(AttributeError):
             getattr(serve, later)
 

@@ -201,7 +201,8 @@ def test_without_an_instance_nothing_is_counted_and_nothing_fails() -> None:
 
 
 def test_a_number_may_be_recorded_by_name(registry: Registry) -> None:
-    record_metric("embedding_seconds", 0.3)
+    with pytest.warns(DeprecationWarning, match=r"Histogram\('embedding_seconds'"):
+        record_metric("embedding_seconds", 0.3)
     record_metric("embedding_seconds", 0.2)
     counts, total = found(registry)["embedding_seconds"][()]
     assert sum(counts) == 2 and total == pytest.approx(0.5)

@@ -146,7 +146,6 @@ def test_user_config_is_kept_as_json_says_it() -> None:
 @pytest.mark.parametrize(
     "resources",
     [
-        {"object_store_memory": 1},
         {"max_restarts": 1},
         {"name": "x"},
         {"num_cpus": -1},

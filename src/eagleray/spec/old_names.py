@@ -1,0 +1,43 @@
+"""Names that options had in earlier versions of Ray Serve: they work, and a DeprecationWarning names today's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from eagleray.base.deprecation import warn_deprecated
+
+OLD_QUERIES, ONGOING = "max_concurrent_queries", "max_ongoing_requests"
+
+
+def modern_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a deployment under today's names. TypeError when one is given under both."""
+    found = dict(options)
+    if OLD_QUERIES in found:
+        if ONGOING in found:
+            raise TypeError(f"{OLD_QUERIES} is the old name of {ONGOING}: give one of them")
+        warn_deprecated(f"{OLD_QUERIES} is deprecated: use {ONGOING}.")
+        found[ONGOING] = found.pop(OLD_QUERIES)
+    return found
+
+
+def without_object_store(resources: dict[str, Any]) -> dict[str, Any]:
+    """`ray_actor_options` without the memory of an object store that there is not."""
+    if "object_store_memory" not in resources:
+        return resources
+    warn_deprecated(
+        "ray_actor_options['object_store_memory'] is deprecated and has no effect: the size of the memory in which "
+        "values travel is EAGLERAY_SHARED_MEMORY_MB."
+    )
+    return {key: value for key, value in resources.items() if key != "object_store_memory"}
+
+
+def without_queries(options: Any) -> Any:
+    """HTTP options without a limit that the proxy never had."""
+    if not isinstance(options, dict) or OLD_QUERIES not in options:
+        return options
+    warn_deprecated(
+        f"HTTPOptions({OLD_QUERIES}=...) is deprecated and has no effect: use {ONGOING} and max_queued_requests of the "
+        f"deployments."
+    )
+    return {key: value for key, value in options.items() if key != OLD_QUERIES}

@@ -1,0 +1,68 @@
+"""Names that articles still show: they work, and the warning stands at the user's line and names today's form."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from eagleray import serve
+from eagleray.spec.application import ApplicationSpec, BoundDeployment, CodeRef
+from eagleray.spec.autoscaling import AutoscalingConfig
+from eagleray.spec.deployment import DeploymentSpec
+from eagleray.spec.options import HTTPOptions
+
+
+@serve.deployment
+class Model:
+    pass
+
+
+USES: dict[str, Callable[[], Any]] = {
+    "use max_ongoing_requests": lambda: serve.deployment(max_concurrent_queries=3)(Model.func_or_class),
+    "max_concurrent_queries is deprecated": lambda: Model.options(max_concurrent_queries=3),
+    "EAGLERAY_SHARED_MEMORY_MB": lambda: Model.options(ray_actor_options={"object_store_memory": 1}),
+    "use max_ongoing_requests and max_queued_requests": lambda: HTTPOptions.model_validate(
+        {"max_concurrent_queries": 100, "root_path": "/api/v1", "request_timeout_s": 300}
+    ),
+    "use upscaling_factor and downscaling_factor": lambda: AutoscalingConfig(smoothing_factor=0.5),
+    "use upscaling_factor$": lambda: AutoscalingConfig(upscale_smoothing_factor=0.5),
+    "downscale_smoothing_factor .* use downscaling_factor": lambda: Model.options(
+        autoscaling_config={"downscale_smoothing_factor": 0.5}
+    ),
+}
+
+
+@pytest.mark.parametrize("text", USES)
+def test_an_old_name_works_and_says_where_it_stands(text: str) -> None:
+    with pytest.warns(DeprecationWarning, match=text.rstrip("$")) as caught:
+        USES[text]()
+    assert {one.filename for one in caught} == {__file__}
+
+
+def test_what_they_mean() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        deployment = Model.options(
+            max_concurrent_queries=3, ray_actor_options={"object_store_memory": 1, "num_cpus": 2}
+        )
+        http = HTTPOptions.model_validate({"max_concurrent_queries": 100, "root_path": "/api/v1"})
+    assert deployment.max_ongoing_requests == 3 and deployment.ray_actor_options == {"num_cpus": 2}
+    assert http.root_path == "/api/v1" and "max_concurrent_queries" not in http.model_dump()
+
+
+def test_old_and_new_name_together_are_a_mistake() -> None:
+    with pytest.raises(TypeError, match="give one of them"):
+        Model.options(max_concurrent_queries=3, max_ongoing_requests=3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_whoever_reads_a_spec_from_the_wire_is_not_warned() -> None:
+    with pytest.warns(DeprecationWarning):
+        spec = DeploymentSpec(name="D", autoscaling_config=AutoscalingConfig(smoothing_factor=0.5))
+    bound = BoundDeployment(spec=spec, code=CodeRef(target="m:D"), ingress=True, version="1")
+    data = ApplicationSpec(name="a", route_prefix="/", deployments=[bound]).to_json()
+    (read,) = ApplicationSpec.from_json(data).deployments
+    assert read.spec.autoscaling_config is not None and read.spec.autoscaling_config.up_factor == 0.5
