@@ -17,7 +17,7 @@ from eagleray.admin.actions import Actions
 from eagleray.admin.audit import Audit
 from eagleray.admin.exposition import Exposition
 from eagleray.admin.gate import Gate
-from eagleray.admin.records import HistoryQuery
+from eagleray.admin.records import EventsQuery, HistoryQuery, Reading
 from eagleray.admin.server import AdminServer
 from eagleray.admin.tokens import Tokens
 from eagleray.base.errors import ConfigError
@@ -69,6 +69,9 @@ class Remembering:
         return self.history_size
 
     async def history(self, query: HistoryQuery) -> dict[str, Any]:
+        return {"query": asdict(query)}
+
+    def events(self, query: EventsQuery) -> dict[str, Any]:
         return {"query": asdict(query)}
 
     async def scrape(self) -> list[Snapshot]:
@@ -143,7 +146,7 @@ async def serving(directory: Path, failures_at_once: float = 1e9, **state: Any) 
     audit_path = directory / "audit.log"
     server = AdminServer(
         Gate(TOKENS, ["ops.example"]),
-        Actions(operations, "1.2.3", "session_1", Exposition(operations.scrape), operations),
+        Actions(operations, "1.2.3", "session_1", Exposition(operations.scrape), Reading(operations)),
         Audit(str(audit_path)),
         failures_at_once=failures_at_once,
     )

@@ -20,6 +20,7 @@ from tests.waiting import wait_until
 
 from eagleray.admin.routes import ROUTES
 from eagleray.admin.tokens import ADMIN_FILE, URL_FILE
+from eagleray.controller.chronicle import Kind
 
 PAGE = (Path(__file__).parents[2] / "docs/rest.md").read_text()
 HELLO = """
@@ -122,3 +123,11 @@ def test_the_table_names_every_route() -> None:
         path = re.sub(r"{(\w+)}", r"<\1>", route.path)
         role = route.role.name.lower()
         assert any(f"{path}`" in row and route.method in row and role in row for row in rows), route
+
+
+def test_the_table_of_events_names_every_kind() -> None:
+    section = PAGE.partition("| kind |")[2]
+    named = re.findall(
+        r"`(\w+)`", "".join(line.split("|")[1] for line in section.splitlines() if line[:2] == "| ")
+    )
+    assert sorted(named) == sorted(Kind)

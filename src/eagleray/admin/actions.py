@@ -18,7 +18,7 @@ from eagleray.admin.body import parse_object
 from eagleray.admin.exposition import Exposition
 from eagleray.admin.gate import Refusal
 from eagleray.admin.operations import Operations
-from eagleray.admin.records import Reading, Records
+from eagleray.admin.records import Reading
 from eagleray.admin.routes import Action, Match, openapi
 from eagleray.admin.tokens import Role
 from eagleray.base.errors import ConfigError, EaglerayError, NotFoundError, PreconditionError
@@ -66,10 +66,10 @@ class Actions:
     """`version` is Eagleray's own, `session` the name of the instance's session."""
 
     def __init__(
-        self, operations: Operations, version: str, session: str, exposition: Exposition, records: Records
+        self, operations: Operations, version: str, session: str, exposition: Exposition, reading: Reading
     ) -> None:
         self._exposition = exposition
-        self._reading = Reading(records)
+        self._reading = reading
         self._operations = operations
         self._version = version
         self._session = session
@@ -137,6 +137,9 @@ class Actions:
 
     async def _get_history(self, call: Call) -> Answer:
         return _json(await self._reading.history(call.query))
+
+    async def _get_events(self, call: Call) -> Answer:
+        return _json(await self._reading.events(call.query))
 
     # ---- changing ----------------------------------------------------------------------------------------------
 

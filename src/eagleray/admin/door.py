@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from eagleray.admin.operations import Operations
-from eagleray.admin.records import Records
+from eagleray.admin.records import Reading
 from eagleray.admin.tokens import ADMIN_FILE, URL_FILE, load_or_make_tokens, write_private
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Door:
         *,
         version: str,
         scrape: Scrape,
-        records: Records,
+        reading: Reading,
         hosts: Iterable[str] = (),
     ) -> None:
         self._operations = operations
@@ -55,7 +55,7 @@ class Door:
         self._logs_dir = logs_dir
         self._version = version
         self._scrape = scrape
-        self._records = records
+        self._reading = reading
         self._hosts = tuple(hosts)
         self._socket: socket.socket | None = None
         self._listener: Listener | None = None
@@ -105,7 +105,7 @@ class Door:
         session = os.path.basename(os.path.dirname(self._logs_dir.rstrip("/")))
         self._server = server = AdminServer(
             Gate(self._tokens, self._hosts),
-            Actions(self._operations, self._version, session, Exposition(self._scrape), self._records),
+            Actions(self._operations, self._version, session, Exposition(self._scrape), self._reading),
             Audit(os.path.join(self._logs_dir, AUDIT_FILE)),
         )
         self._listener = listener = Listener(self._socket, server.connection)

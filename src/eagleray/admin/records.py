@@ -1,8 +1,8 @@
-"""GET /api/v1/history: what is asked for, checked, and at a pace that costs requests nothing.
+"""GET /api/v1/history and /api/v1/events: what is asked for, checked, and at a pace that costs requests nothing.
 
 Reading points takes time of the controller's loop in proportion to their number, so that is what a budget counts: who
 asks for more than it allows waits for the answer, and when too many wait the next one is refused. It must not know how
-points are kept.
+points and events are kept.
 """
 
 from __future__ import annotations
@@ -43,6 +43,15 @@ class HistoryQuery:
     step_s: int | None = None
 
 
+@dataclass(frozen=True)
+class EventsQuery:
+    """Events after the one called `since`, the newest `limit` of them, of one application if that is given."""
+
+    since: int = 0
+    application: str | None = None
+    limit: int | None = None
+
+
 class Records(Protocol):
     """What the controller remembers; everything it gives is JSON."""
 
@@ -51,6 +60,9 @@ class Records(Protocol):
 
     async def history(self, query: HistoryQuery) -> dict[str, Any]:
         """See docs/rest.md. PreconditionError when nothing is counted in this instance."""
+
+    def events(self, query: EventsQuery) -> dict[str, Any]:
+        """See docs/rest.md."""
 
 
 class Reading:
@@ -66,6 +78,12 @@ class Reading:
         wanted = history_query(query)
         await self._pay(self._records.size(wanted))
         return await self._records.history(wanted)
+
+    async def events(self, query: str) -> dict[str, Any]:
+        """As `history`."""
+        wanted = events_query(query)
+        await self._pay(0)
+        return self._records.events(wanted)
 
     async def _pay(self, points: int) -> None:
         now = asyncio.get_running_loop().time()
@@ -97,6 +115,16 @@ def history_query(query: str) -> HistoryQuery:
         _number(given, "to"),
         None if step is None else int(step),
     )
+
+
+def events_query(query: str) -> EventsQuery:
+    """Raises ConfigError."""
+    given = _given(query, ("since", "application", "limit"))
+    for name in ("since", "limit"):
+        if name in given and not (given[name].isascii() and given[name].isdigit() and len(given[name]) <= 18):
+            raise ConfigError(f"?{name}= must be a whole number >= 0, got '{given[name]}'.")
+    limit = int(given["limit"]) if "limit" in given else None
+    return EventsQuery(int(given.get("since", 0)), given.get("application"), limit)
 
 
 def _given(query: str, names: tuple[str, ...]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from eagleray.admin.tokens import Role
 
 Action = Literal[
     "get_details", "put_config", "shutdown", "get_application", "put_application", "delete_application", "scale",
-    "get_version", "get_openapi", "get_metrics", "get_history",
+    "get_version", "get_openapi", "get_metrics", "get_history", "get_events",
 ]  # fmt: skip
 
 Body = Literal["none", "json", "config"]
@@ -43,6 +43,7 @@ _HISTORY_QUERY = (
     ("to", "number"),
     ("step", "integer"),
 )
+_EVENTS_QUERY = (("since", "integer"), ("application", "string"), ("limit", "integer"))
 _SCALE = "/api/v1/applications/{app}/deployments/{deployment}/scale"
 
 ROUTES: tuple[Route, ...] = (
@@ -63,6 +64,15 @@ ROUTES: tuple[Route, ...] = (
         "none",
         "Rates, latencies and loads of the last day.",
         _HISTORY_QUERY,
+    ),
+    Route(
+        "GET",
+        "/api/v1/events",
+        "get_events",
+        Role.READ,
+        "none",
+        "The last thousand changes, with their causes.",
+        _EVENTS_QUERY,
     ),
     Route("GET", "/api/serve/openapi.json", "get_openapi", Role.READ, "none", "This API as OpenAPI."),
 )

@@ -16,6 +16,7 @@ _HOMES = {
     "config": "eagleray.cli.status",
     "controller-health": "eagleray.cli.status",
     "logs": "eagleray.cli.logs",
+    "events": "eagleray.cli.events",
     "bench": "eagleray.cli.bench",
     "build": "eagleray.cli.build",
     "delete": "eagleray.cli.start",

@@ -65,6 +65,10 @@ class RemoteInstance:
         """What serves there."""
         return self._get("/api/ray/version")
 
+    def recollect(self, what: str, query: str = "") -> dict[str, Any]:
+        """`history` or `events`; `query` is what stands behind the `?`."""
+        return self._get(f"/api/v1/{what}" + (f"?{query}" if query else ""))
+
     def scale(self, app: str, deployment: str, num_replicas: int) -> None:
         """Sets a deployment's number of replicas."""
         path = f"/api/v1/applications/{quote(app, safe='')}/deployments/{quote(deployment, safe='')}/scale"

@@ -30,6 +30,7 @@ from eagleray.wire.control import (
     WaitApplications,
     encode,
 )
+from eagleray.wire.records import Recollect
 
 T = TypeVar("T")
 
@@ -79,6 +80,10 @@ class RemoteControl:
             case DeleteApplications():
                 await self._delete(message.names)
                 return Empty()
+        if isinstance(message, Recollect):
+            return JsonReply(
+                body=json.dumps(_told(lambda: self._instance.recollect(method, message.query))).encode()
+            )
         if method == "details":
             return JsonReply(body=json.dumps(self._details()).encode())
         if method == "applied_config":

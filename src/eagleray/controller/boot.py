@@ -15,7 +15,7 @@ import msgspec
 
 import eagleray
 from eagleray.admin.door import Door
-from eagleray.admin.records import Records
+from eagleray.admin.records import Reading
 from eagleray.base.clock import Clock, SystemClock, wall_time_s
 from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import new_unique_id
@@ -33,10 +33,10 @@ from eagleray.controller.environments import Environments
 from eagleray.controller.gathering import Gathering
 from eagleray.controller.launch import Launcher
 from eagleray.controller.logging import follow_declared
+from eagleray.controller.memory import Memory
 from eagleray.controller.observer import Connect, Observer
 from eagleray.controller.policies import PolicyRunner
 from eagleray.controller.publisher import RESERVED_VERSIONS, Publisher
-from eagleray.controller.recall import Recall
 from eagleray.controller.service import Service
 from eagleray.controller.storage import Storage
 from eagleray.engine.base import Capacity, Engine
@@ -117,14 +117,13 @@ class _Assembly:
         self._config = config
         self._engine = engine
         self._world = world
-        launcher = Launcher(config, storage)
+        self._launcher = launcher = Launcher(config, storage)
         publisher = Publisher(self._unlisted, first_version, is_restart=first_version > 0)
         self._publisher = publisher
         self._controller = controller = Controller(
             world, storage, publisher, clock, config.runtime_dir, first_version + RESERVED_VERSIONS
         )
         self._observer = Observer(engine, controller.post, self._log_of, connect)
-        self._launcher = launcher
         self._gathering = Gathering(world, self._observer, config)
         self._environments = Environments(engine, self._observer, config, world.preparing)
         self._builder = Builder(engine, self._observer, launcher, self._environments, self._on_built)
@@ -145,13 +144,13 @@ class _Assembly:
         self._policies = PolicyRunner(
             world, engine, self._observer, launcher, self._environments, self._autoscaling
         )
-        controller.on_pass = self._refresh_scaling
+        controller.on_pass = self._on_pass
         self._instruments = self._gathering.instrument(clock, controller, publisher, self._autoscaling)
         docs_path, scaling = self._effects.docs_paths.get, self._autoscaling.detail
         details = Details(world, config, launcher.log_path, docs_path, scaling, controller.passes)
         self._declarations = Declarations(controller, config, details)
-        self._history = self._gathering.remember(clock, controller)
-        self._door = _make_door(config, self._declarations, self._gathering.scrape, Recall(self._history))
+        self._memory = Memory(self._gathering, clock, controller, self._declarations)
+        self._door = _make_door(config, self._declarations, self._gathering.scrape, self._memory.reading)
         self._service = Service(
             controller,
             publisher,
@@ -160,6 +159,7 @@ class _Assembly:
             self._declarations,
             self._door,
             self._gathering,
+            self._memory.reading,
         )
         self._methods = ControlMethods(self._service.methods, name="controller")
         self._server = Server(self._methods.dispatch)
@@ -213,8 +213,7 @@ class _Assembly:
         await self._methods.close()
         if self._instruments is not None:
             self._instruments.close()
-        if self._history is not None:
-            self._history.close()
+        self._memory.close()
         await self._gathering.close()
         self._autoscaling.close()
         await self._policies.close()
@@ -225,7 +224,8 @@ class _Assembly:
         self._publisher.close()
         await self._server.close()
 
-    def _refresh_scaling(self) -> None:
+    def _on_pass(self) -> None:
+        self._memory.settle()
         self._autoscaling.refresh()
         self._policies.refresh()
 
@@ -250,7 +250,7 @@ def _make_door(
     config: NodeConfig,
     declarations: Declarations,
     scrape: Callable[[], Awaitable[list[Snapshot]]],
-    records: Records,
+    reading: Reading,
 ) -> Door:
     return Door(
         declarations,
@@ -258,7 +258,7 @@ def _make_door(
         config.logs_dir,
         version=eagleray.__version__,
         scrape=scrape,
-        records=records,
+        reading=reading,
         hosts=config.settings.get("admin_hosts", "").replace(" ", "").split(","),
     )
 

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from eagleray.base.clock import wall_time_s
@@ -34,6 +34,9 @@ from eagleray.wire.control import NodeConfig
 _TELLING = ("target_capacity", "logging_config")
 """Keys of a file that concern all its applications."""
 
+UNNAMED = "the config"
+"""What a config is called in messages when it is no file of somebody's command line: it came through the REST API."""
+
 
 class Declarations:
     """One per controller; may be called at any time. What changes something returns once that is durable."""
@@ -43,6 +46,8 @@ class Declarations:
         self._details = details
         self._last: tuple[tuple[str, str], Config] | None = None
         self._config = config
+        self.on_applied: Callable[[Iterable[str], str], object] = _unheard
+        """Told of which applications a config was accepted that changes something, and who has sent it."""
         self._directory = os.getcwd()
         """Applications without a `working_dir` are imported from where the instance was started."""
 
@@ -55,7 +60,7 @@ class Declarations:
         config: Mapping[str, Any],
         merge: bool = False,
         *,
-        source: str = "the config",
+        source: str = UNNAMED,
         sys_path: Iterable[str] = (),
     ) -> list[str]:
         """Makes `config` (ServeDeploySchema as it is in the file) what is wanted; returns warnings, one a line.
@@ -68,10 +73,11 @@ class Declarations:
         if not self._controller.changes_nothing(prepare):
             await self._controller.admit(prepare)
             follow_declared(self._world, self._config)
+            self.on_applied(read.applications, source)
         return [*read.warnings, *self._fixed_at_start(read)]
 
     async def apply_application(
-        self, name: str, config: Mapping[str, Any], *, source: str = "the config"
+        self, name: str, config: Mapping[str, Any], *, source: str = UNNAMED
     ) -> list[str]:
         """Makes `config` (one application of a file) that of the application `name`; leaves all others alone."""
         if not isinstance(config, dict) or config.get("name", name) != name:
@@ -173,6 +179,10 @@ class Declarations:
                         f"{running.get(key, default)!r}; {value!r} has no effect until the next start"
                     )
         return warnings
+
+
+def _unheard(*_: object) -> None:
+    """Nobody listens."""
 
 
 def _declare(

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from eagleray.admin.records import HistoryQuery
+from eagleray.admin.records import EventsQuery, HistoryQuery
 from eagleray.base.errors import ConfigError, PreconditionError
 from eagleray.controller import columns
+from eagleray.controller.chronicle import Chronicle
 from eagleray.controller.history import History, Key
 from eagleray.controller.points import DAY_POINTS, HOUR_POINTS, TEN
 
@@ -36,8 +37,9 @@ _CLOCK_SET_S = 5.0
 class Recall:
     """`admin.records.Records` of one controller. Without a history nothing is counted in this instance."""
 
-    def __init__(self, history: History | None) -> None:
+    def __init__(self, history: History | None, chronicle: Chronicle) -> None:
         self._known = history
+        self._chronicle = chronicle
 
     @property
     def _history(self) -> History:
@@ -72,6 +74,10 @@ class Recall:
             "step_s": span.step_s,
             "series": series,
         }
+
+    def events(self, query: EventsQuery) -> dict[str, Any]:
+        """See docs/rest.md."""
+        return self._chronicle.read(query.since, query.application, query.limit)
 
     def _chosen(self, query: HistoryQuery) -> list[Key]:
         return sorted(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import msgspec
 
 from eagleray.admin.door import Door
+from eagleray.admin.gate import Refusal
+from eagleray.admin.records import Reading
 from eagleray.base.errors import EaglerayError
 from eagleray.controller import intake
 from eagleray.controller.autoscaling import Autoscaling
@@ -45,6 +48,7 @@ from eagleray.wire.control import (
 )
 from eagleray.wire.messages import ReplyHead
 from eagleray.wire.metrics import Shipment
+from eagleray.wire.records import Recollect
 from eagleray.wire.recycling import Expire
 from eagleray.wire.scaling import LoadReport
 
@@ -64,7 +68,9 @@ class Service:
         declarations: Declarations,
         door: Door,
         gathering: Gathering,
+        reading: Reading,
     ) -> None:
+        self._reading = reading
         self._gathering = gathering
         self._door = door
         self._declarations = declarations
@@ -83,6 +89,8 @@ class Service:
             "apply_config": self._apply_config,
             "applied_config": self._applied_config,
             "details": self._details,
+            "history": self._history,
+            "events": self._events,
             "scale": self._scale,
             "change": self._change,
             "wait": self._wait,
@@ -147,6 +155,19 @@ class Service:
 
     async def _details(self, body: bytes, incoming: Incoming) -> Message:
         return JsonReply(body=msgspec.json.encode(self._declarations.details()))
+
+    async def _history(self, body: bytes, incoming: Incoming) -> Message:
+        return await self._recollect(self._reading.history, body)
+
+    async def _events(self, body: bytes, incoming: Incoming) -> Message:
+        return await self._recollect(self._reading.events, body)
+
+    async def _recollect(self, read: Callable[[str], Awaitable[Any]], body: bytes) -> Message:
+        try:
+            found = await read(decode(body, Recollect).query)
+        except Refusal as refusal:
+            raise EaglerayError(refusal.text) from None
+        return JsonReply(body=msgspec.json.encode(found))
 
     async def _scale(self, body: bytes, incoming: Incoming) -> Message:
         message = decode(body, ScaleDeployment)

@@ -11,6 +11,7 @@ from tests.admin_server import Remembering
 
 from eagleray.admin import door as module
 from eagleray.admin.door import Door
+from eagleray.admin.records import Reading
 from eagleray.admin.tokens import URL_FILE, Role, load_or_make_tokens
 
 
@@ -23,7 +24,7 @@ def make(path: Path, runtime: str = "") -> Door:
         str(path),
         version="1",
         scrape=Remembering().scrape,
-        records=Remembering(),
+        reading=Reading(Remembering()),
     )
 
 
@@ -97,7 +98,7 @@ def test_no_server_is_wanted_or_possible(tmp_path: Path) -> None:
             str(tmp_path),
             version="1",
             scrape=Remembering().scrape,
-            records=Remembering(),
+            reading=Reading(Remembering()),
         )
         lost.open(0)
         assert not lost.url and "cannot be started" in lost.error

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
+import signal
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -12,15 +16,16 @@ from typing import Any
 
 import pytest
 from tests.admin_server import ADMIN, READER, Serving, serving
-from tests.processes import descendants, still_alive
+from tests.processes import command_of, descendants, still_alive
 from tests.waiting import wait_until
 
 from eagleray.admin import records
 from eagleray.admin.tokens import READ_FILE, URL_FILE
+from eagleray.base.errors import NotRunningError
 from eagleray.cli.remote import RemoteInstance
 from eagleray.engine.spawn import NodeProcess, node_config, spawn_node
 
-HISTORY = "/api/v1/history"
+HISTORY, EVENTS = "/api/v1/history", "/api/v1/events"
 CODE = """
 from eagleray import serve
 
@@ -32,6 +37,13 @@ class Hello:
         return "hello"
 
 app = Hello.bind()
+
+@serve.deployment
+class Broken:
+    def __init__(self):
+        raise ValueError("no weights at https://me:hush@models.example/")
+
+broken = Broken.bind()
 """
 
 
@@ -54,6 +66,12 @@ def test_a_question_is_read_and_refused_with_what_is_wrong(tmp_path: Path) -> No
         assert answer.status == 400 and "?step= must be a number" in answer.text
         assert (await server.ask("GET", HISTORY)).status == 401
         assert (await server.ask("POST", HISTORY, ADMIN)).status == 405
+
+        answer = await server.ask("GET", f"{EVENTS}?since=12&application=a&limit=3", READER)
+        assert answer.json()["query"] == {"since": 12, "application": "a", "limit": 3}
+        answer = await server.ask("GET", f"{EVENTS}?since=-1", READER)
+        assert answer.status == 400 and "?since= must be a whole number" in answer.text
+        assert (await server.ask("GET", EVENTS)).status == 401
 
     run(tmp_path, body)
 
@@ -152,3 +170,96 @@ def test_requests_of_a_real_instance_are_in_its_history(node: NodeProcess) -> No
         return list(series["replicas"])
 
     wait_until(lambda: replicas() == [1, 1], what="one replica")
+
+
+def events(node: NodeProcess, since: int = 0) -> list[dict[str, Any]]:
+    return list(ask(node, f"{EVENTS}?since={since}")["events"])
+
+
+def kinds(found: list[dict[str, Any]], application: str | None = "a") -> list[str]:
+    return [one["kind"] for one in found if one["application"] == application]
+
+
+def test_what_happens_to_an_application_is_told_with_its_cause(node: NodeProcess) -> None:
+    found = events(node)
+    told = kinds(found, None)
+    assert told[:2] == ["controller_started", "starting"] and "ready" in told
+    (applied,) = [one for one in found if one["kind"] == "config_applied"]
+    assert applied["cause"] == "by the REST API"
+    told = kinds(found)
+    for kind in ("application_deployed", "rollout_begun", "starting", "ready", "rollout_finished"):
+        assert told.count(kind) == 1, told
+    assert told.index("starting") < told.index("ready") < told.index("rollout_finished")
+    statuses = [one["message"] for one in found if one["kind"] == "application_status"]
+    assert statuses[-1] == "DEPLOYING -> RUNNING"
+
+    since = found[-1]["id"]
+    (replica,) = rest(node).details()["applications"]["a"]["deployments"]["Hello"]["replicas"]
+    os.kill(replica["pid"], signal.SIGKILL)
+
+    def is_over() -> bool:
+        found = events(node, since)
+        return "ended" in kinds(found) and "UNHEALTHY -> RUNNING" in [one["message"] for one in found]
+
+    wait_until(is_over, what="recovery", deadline_s=60)
+    told = kinds(events(node, since))
+    assert told.index("died") < told.index("ready")
+    ended = next(one for one in events(node, since) if one["kind"] == "ended")
+    assert ended["instance"] == f"replica-{replica['replica_id']}" and "SIGKILL" in ended["cause"]
+
+
+def test_a_start_that_fails_is_told_without_its_secrets(node: NodeProcess) -> None:
+    since = events(node)[-1]["id"]
+    app = {"name": "b", "route_prefix": "/b", "import_path": "hello_of_history:broken"}
+    rest(node).apply({"applications": [app]}, merge=True)
+    wait_until(
+        lambda: "rollout_stopped" in kinds(events(node, since), "b"), what="an end of it", deadline_s=60
+    )
+    failed = [one for one in events(node, since) if one["kind"] == "start_failed"]
+    assert failed and all("no weights at https://" in one["cause"] for one in failed)
+    assert "hush" not in json.dumps(events(node))
+    rest(node).delete("b")
+    wait_until(
+        lambda: "application_deleted" in kinds(events(node, since), "b"), what="its deletion", deadline_s=60
+    )
+
+
+def test_a_command_prints_them(node: NodeProcess) -> None:
+    command = [sys.executable, "-m", "eagleray.cli", "events"]
+    for address in (
+        f"unix:{node.runtime_dir}/controller.sock",
+        Path(node.runtime_dir, URL_FILE).read_text().strip(),
+    ):
+        done = subprocess.run([*command, "-a", address, "a"], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert "DEPLOYING -> RUNNING" in done.stdout and "controller_started" not in done.stdout
+        done = subprocess.run(
+            [*command, "-a", address, "-n", "2", "--json"], capture_output=True, text=True, timeout=60
+        )
+        assert [json.loads(line) for line in done.stdout.splitlines()] == events(node)[-2:]
+
+
+def test_a_new_controller_says_so_and_reads_no_former_traffic(node: NodeProcess) -> None:
+    last = events(node)[-1]["id"]
+    (controller,) = [pid for pid in descendants(node.pid) if command_of(pid) == "er:controller"]
+    os.kill(controller, signal.SIGKILL)
+
+    def back() -> bool:
+        try:
+            return rest(node).details()["applications"]["a"]["status"] == "RUNNING"
+        except NotRunningError:
+            return False
+
+    wait_until(lambda: controller not in descendants(node.pid) and back(), what="a controller", deadline_s=60)
+    found = ask(node, f"{EVENTS}?since={last}")
+    assert found["missed"] and found["events"][0]["id"] > last
+    assert found["events"][0]["kind"] == "controller_started"
+    assert "has taken over" in found["events"][0]["message"]
+    for _ in range(3):
+        assert call(node, "/a") == 200
+
+    def total() -> float:
+        (series,) = ask(node, f"{HISTORY}?application=a&deployment=Hello&step=1")["series"] or [{}]
+        return sum(one or 0.0 for one in series.get("requests_per_s", []))
+
+    wait_until(lambda: total() == 3, what="three requests, not those before", deadline_s=60)

@@ -14,6 +14,7 @@ from eagleray.admin.records import HistoryQuery, history_query
 from eagleray.base.errors import ConfigError, PreconditionError
 from eagleray.base.metrics import HISTOGRAM, LATENCY_MS, Registry, Sample, Snapshot
 from eagleray.controller import history as module
+from eagleray.controller.chronicle import Chronicle
 from eagleray.controller.history import History
 from eagleray.controller.points import ONGOING, QUEUED, REPLICAS, Points
 from eagleray.controller.recall import Recall
@@ -71,7 +72,7 @@ class Instance:
         self.world = World("seed")
         self.telemetry = Telemetry()
         self.history = History(self.telemetry, self.world, self.time, self.time.wall, self.time.after)
-        self.recall = Recall(self.history)
+        self.recall = Recall(self.history, Chronicle(self.time.wall))
         self.add("app", "D")
 
     def add(self, app: str, deployment: str) -> None:
@@ -336,7 +337,7 @@ def test_too_much_at_once_is_refused_with_what_would_do(instance: Instance) -> N
 
 def test_without_metrics_there_is_no_history() -> None:
     with pytest.raises(PreconditionError, match="EAGLERAY_METRICS"):
-        asyncio.run(Recall(None).history(HistoryQuery()))
+        asyncio.run(Recall(None, Chronicle(lambda: 1.0)).history(HistoryQuery()))
 
 
 @pytest.mark.parametrize(
