@@ -9,7 +9,6 @@ It must be made after the fork, and only where tracing is on: it needs OpenTelem
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -80,33 +79,6 @@ class Processing:
     def close(self) -> None:
         for one in self._processors:
             one.shutdown()
-
-
-class SpanFile:
-    """A sink that appends a JSON object per line to a file; one that would grow beyond `most_bytes` is renamed."""
-
-    def __init__(self, path: str, most_bytes: int) -> None:
-        self._path = path
-        self._most_bytes = most_bytes
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-
-    def started(self, span: Span, parent: Context | None) -> None:
-        """A file has spans when they have ended."""
-
-    def export(self, spans: Sequence[ReadableSpan]) -> bool:
-        data = "".join(f"{span.to_json(indent=None)}\n" for span in spans).encode()
-        file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            size = os.fstat(file).st_size
-            os.write(file, data)
-        finally:
-            os.close(file)
-        if self._most_bytes and size + len(data) > self._most_bytes:
-            os.replace(self._path, f"{self._path}.1")
-        return True
-
-    def close(self) -> None:
-        """It is open only while something is written."""
 
 
 class Outbox(SpanProcessor):

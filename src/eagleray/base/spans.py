@@ -202,7 +202,8 @@ def require_opentelemetry() -> None:
 
 
 def _sink(options: TracingOptions, component: str, instance: str, directory: str) -> Sink:
-    from eagleray.base.span_outbox import Exporting, Processing, SpanFile
+    from eagleray.base.span_file import SpanFile
+    from eagleray.base.span_outbox import Exporting, Processing
 
     path = options.exporter_import_path
     if path in ("", FILE):

@@ -18,7 +18,10 @@ from eagleray.wire.messages import CallHead, Headers, ReplyHead
 
 if TYPE_CHECKING:
     from eagleray.base.spans import Span
+    from eagleray.http.connection import HttpConnection
+    from eagleray.http.request import Request
     from eagleray.proxy.metrics import ProxyMetrics
+    from eagleray.proxy.server import ProxyServer
     from eagleray.routing import RoutedCall
 
 _TIMING = b"x-eagleray-timing"
@@ -41,6 +44,24 @@ class Observing:
     def of(cls, tracer: Tracer | None, times_all: bool) -> Observing | None:
         """None where no request is watched unless it asks for that itself."""
         return cls(tracer, times_all) if tracer is not None or times_all else None
+
+    def exchange(
+        self,
+        server: ProxyServer,
+        connection: HttpConnection,
+        request: Request,
+        key: str,
+        head: CallHead,
+        request_id: bytes,
+    ) -> Exchange:
+        """The exchange of a request."""
+        watch = self.open(head, request.headers, request.known)
+        if watch is None:
+            return Exchange(server, connection, request, key, head, request_id)
+        exchange = WatchedExchange(server, connection, request, key, head, request_id)
+        exchange.watch = watch
+        watch.submitted(exchange)
+        return exchange
 
     def open(self, head: CallHead, headers: Headers, known: Mapping[bytes, bytes]) -> Watch | None:
         """What is to be watched of a request, whose trace context becomes that of `head`; None: nothing."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,11 +22,9 @@ from eagleray.http.response import TEXT, BadResponseError
 from eagleray.proxy.deadlines import Deadlines
 from eagleray.proxy.exchange import Exchange
 from eagleray.proxy.metrics import Key, ProxyMetrics
+from eagleray.proxy.observing import NOT_TRACING, Observing
 from eagleray.routing import Router, RoutingTable
 from eagleray.wire.messages import CallHead, CallKind, Headers, HttpHead
-
-if TYPE_CHECKING:
-    from eagleray.proxy.observing import Observing
 
 logger = logging.getLogger("eagleray.proxy")
 
@@ -102,10 +99,12 @@ class ProxyServer:
         head.http = http
         if request.upgrade:
             return self._begin_websocket(connection, request, route.deployment, head, request_id)
-        if self._observing is None and b"x-eagleray-timing" not in known:
+        observing = self._observing
+        if observing is None and b"x-eagleray-timing" not in known:
             exchange = Exchange(self, connection, request, route.deployment, head, request_id)
         else:
-            exchange = self._watch(connection, request, route.deployment, head, request_id)
+            observing = observing or NOT_TRACING
+            exchange = observing.exchange(self, connection, request, route.deployment, head, request_id)
         self.ongoing += 1
         timeout_s = self._request_timeout_s
         if len(known) > 1:
@@ -113,20 +112,6 @@ class ProxyServer:
         if timeout_s > 0:
             exchange.set_timeout(timeout_s)
         self._router.submit(exchange)
-        return exchange
-
-    def _watch(
-        self, connection: HttpConnection, request: Request, key: str, head: CallHead, request_id: bytes
-    ) -> Exchange:
-        # Imported with the first request of whom it is asked.
-        from eagleray.proxy.observing import NOT_TRACING, WatchedExchange
-
-        watch = (self._observing or NOT_TRACING).open(head, request.headers, request.known)
-        if watch is None:
-            return Exchange(self, connection, request, key, head, request_id)
-        exchange = WatchedExchange(self, connection, request, key, head, request_id)
-        exchange.watch = watch
-        watch.submitted(exchange)
         return exchange
 
     def _begin_websocket(
@@ -137,7 +122,9 @@ class ProxyServer:
 
         head.kind = CallKind.WEBSOCKET
         started_at = monotonic()
-        exchange = open_websocket(self, connection, request, key, head, request_id, self._observing)
+        exchange = open_websocket(
+            self, connection, request, key, head, request_id, self._observing or NOT_TRACING
+        )
         if isinstance(exchange, int):
             self._note(("WS", head.route, "", exchange, key), head, started_at, connection.client)
             return None

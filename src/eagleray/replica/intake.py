@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any
 
+from eagleray.base.spans import Tracer
 from eagleray.replica.call import Floor
 from eagleray.replica.describe_call import DescribeCall
 from eagleray.replica.grpc_call import GrpcCall
@@ -32,16 +33,16 @@ class Intake:
     def __init__(self, slots: Slots, metrics: ReplicaMetrics, feed: MetricsFeed) -> None:
         self._feed = feed
         self.calls = _CALLS
-        """What a call of each kind is."""
+        """What makes a call of each kind."""
         self.floor: Floor | None = None
         self._slots = slots
         self._metrics = metrics
 
-    def trace(self) -> None:
+    def trace(self, tracer: Tracer) -> None:
         """Calls are traced from now on."""
-        from eagleray.replica.traced import TRACED  # needs what is there only where tracing is on
+        from eagleray.replica.traced import traced_calls  # nobody else pays for loading it
 
-        self.calls = {**_CALLS, **TRACED}
+        self.calls = traced_calls(_CALLS, tracer)
 
     def take(self, incoming: Incoming) -> None:
         if self._feed.asleep:

@@ -1,17 +1,17 @@
 """Calls of a replica whose requests are traced: the span `replica_handle_request`, and what runs below it.
 
-These classes take the place of the plain ones where tracing is on (`calls`), so that elsewhere it costs nothing. The
-span begins when user code gets the request and ends with the answer; it is the current one for user code.
+These classes take the place of the plain ones for requests that are recorded (`traced_calls`), so that it costs others
+nothing. The span begins when user code gets the request and ends with the answer; it is the current one for user code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
-from eagleray.base.spans import Tracer, passed_on
-from eagleray.base.tracing import headers_of
-from eagleray.replica.call import Call
+from eagleray.base.spans import Tracer
+from eagleray.base.tracing import headers_of, is_sampled, unsampled_context
+from eagleray.replica.call import Call, Floor
 from eagleray.replica.grpc_call import GrpcCall
 from eagleray.replica.http_call import HttpCall
 from eagleray.replica.metrics import text_of
@@ -19,6 +19,7 @@ from eagleray.replica.python_call import PythonCall
 from eagleray.replica.websocket_call import WebSocketCall
 from eagleray.serve.context import RequestContext, process
 from eagleray.wire.messages import CallKind, Headers
+from eagleray.wire.streams import Incoming
 
 if TYPE_CHECKING:
     from eagleray.base.spans import Span
@@ -54,24 +55,13 @@ class Traced(Call):
         if tracing is None:
             return context
         tracer, head = tracing.tracer, self.incoming.head
-        decided = tracer.decide(head.traceparent)
-        if decided is None:
-            context.traceparent = passed_on(head.traceparent)
-            self._tell(context.traceparent)
-            return context
-        context.span = span = tracer.begin(_NAME, decided, "SERVER", self._attributes())
+        context.span = span = tracer.begin(_NAME, head.traceparent, "SERVER", self._attributes())
         context.traceparent = tracer.text_of(span)
-        self._tell(context.traceparent)
+        if head.http is not None:
+            tell_application(head.http.headers, context.traceparent)
         if self.in_thread:
             tracer.enter(span)
         return context
-
-    def _tell(self, context: str) -> None:
-        """An ASGI application that traces itself goes by its headers; what it does is to be below our span."""
-        http = self.incoming.head.http
-        if http is not None:
-            # In place: the ASGI scope has this list already.
-            http.headers[:] = [one for one in http.headers if one[0] not in _CONTEXT] + headers_of(context)
 
     def _attributes(self) -> dict[str, Any]:
         head, (deployment, replica, app) = self.incoming.head, self.floor.metrics.labels
@@ -160,10 +150,40 @@ class TracedWebSocketCall(Traced, WebSocketCall):
     __slots__ = ()
 
 
-TRACED: dict[int, Any] = {
+_KINDS: dict[int, Any] = {
     CallKind.HTTP: TracedHttpCall,
     CallKind.GRPC: TracedGrpcCall,
     CallKind.PYTHON: TracedPythonCall,
     CallKind.WEBSOCKET: TracedWebSocketCall,
 }
-"""What takes the place of the plain calls."""
+
+
+def traced_calls(plain: Mapping[int, Any], tracer: Tracer) -> dict[int, Any]:
+    """What makes a call of each kind where tracing is on: `plain` ones unless the request is recorded."""
+
+    def choose(kind: int) -> Callable[[Floor, Incoming], Any]:
+        traced, untraced = _KINDS[kind], plain[kind]
+
+        def make(floor: Floor, incoming: Incoming) -> Any:
+            head = incoming.head
+            context = head.traceparent
+            if context:
+                if is_sampled(context):
+                    return traced(floor, incoming)
+            elif tracer.decide("") is not None:
+                return traced(floor, incoming)
+            else:
+                head.traceparent = context = unsampled_context()
+            if floor.user.app is not None and head.http is not None:
+                tell_application(head.http.headers, context)
+            return untraced(floor, incoming)
+
+        return make
+
+    return {**plain, **{kind: choose(kind) for kind in _KINDS}}
+
+
+def tell_application(headers: Headers, context: str) -> None:
+    """An ASGI application that traces itself goes by its headers; what it does is to be below ours."""
+    # In place: the ASGI scope has this list already.
+    headers[:] = [one for one in headers if one[0] not in _CONTEXT] + headers_of(context)

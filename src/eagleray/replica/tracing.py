@@ -34,7 +34,7 @@ class ReplicaTracing:
             self._tracer = tracer
             process.tracing = Tracing(tracer)
             tracer.install()
-            intake.trace()
+            intake.trace(tracer)
 
     def close(self) -> None:
         """Exports what waits, within half a second."""

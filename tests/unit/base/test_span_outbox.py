@@ -13,7 +13,8 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from eagleray.base.metrics import Registry
 from eagleray.base.settings import Settings
-from eagleray.base.span_outbox import Outbox, Processing, SpanFile
+from eagleray.base.span_file import SpanFile
+from eagleray.base.span_outbox import Outbox, Processing
 from eagleray.base.spans import Tracer, open_tracer
 from eagleray.base.tracing import TracingOptions, is_sampled, server_timing
 
@@ -101,6 +102,23 @@ def test_a_file_has_a_line_for_each_span_and_does_not_grow_for_ever(tmp_path: Pa
     (line,) = (tmp_path / "spans" / "x_tracing.json.1").read_text().splitlines()
     assert json.loads(line)["attributes"] == {"a": 1}
     assert not path.exists()
+
+
+def test_a_line_is_what_opentelemetry_would_write(tmp_path: Path, sink: Sink) -> None:
+    tracer, outbox = tracer_of(sink)
+    links = [f"00-{'c' * 32}-{'d' * 16}-01"]
+    span = tracer.begin(
+        "work", f"00-{'a' * 32}-{'b' * 16}-01 v=1", "SERVER", {"a": 1, "b": "ü", "c": [1.5]}, links
+    )
+    span.add_event("sent", {"x": True}, timestamp=1)
+    tracer.fail(span)
+    span.end()
+    end_some(tracer, 1)
+    outbox.close(30)
+    file = SpanFile(str(tmp_path / "spans" / "x.json"), 0)
+    assert file.export(sink.spans)
+    lines = (tmp_path / "spans" / "x.json").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [json.loads(one.to_json()) for one in sink.spans]
 
 
 class Slow(SpanProcessor):
