@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from eagleray.base import ray_names
 from eagleray.base.errors import EaglerayError
 from eagleray.base.threads import run_in_new_thread
 from eagleray.http.asgi import ASGIApp, Lifespan
@@ -222,9 +223,11 @@ class UserCode:
             raise ValueError(f"Function deployment '{self.name}' cannot have a user_config.")
         function = getattr(self.instance, "reconfigure", None)
         if function is None:
-            raise EaglerayError(
-                f"user_config was given to deployment '{self.name}', but its class has no `reconfigure` method."
-            )
+            problem = f"user_config was given to deployment '{self.name}', but its class has no `reconfigure` method."
+            if not ray_names.is_installed():
+                raise EaglerayError(problem)
+            logger.warning("%s It is ignored.", problem)  # articles for Ray have such programs
+            return
         await _call(function, user_config, **({"rank": rank} if _takes_rank(function) else {}))
         # `reconfigure` may have put other callables in place of methods.
         self.known.clear()

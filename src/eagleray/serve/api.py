@@ -12,15 +12,15 @@ import threading
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from eagleray.base.errors import ConfigError, DeployError, EaglerayError, NotRunningError, ReplicaDiedError
+from eagleray.base.errors import DeployError, EaglerayError, NotRunningError, ReplicaDiedError
 from eagleray.base.ids import DeploymentID
-from eagleray.serve import context, instance, local
+from eagleray.serve import context, default_routes, instance, local
 from eagleray.serve.deployment import Application
 from eagleray.serve.handle import DeploymentHandle
 from eagleray.serve.instance import Instance, blocking
 from eagleray.serve.runtime import Runtime
 from eagleray.serve.servicers import read_grpc
-from eagleray.serve.targets import RunTarget, build_targets, describe, read_logging
+from eagleray.serve.targets import DEFAULT_PREFIX, RunTarget, build_targets, describe, read_logging
 from eagleray.spec.options import (
     ControllerOptions,
     HTTPOptions,
@@ -30,7 +30,6 @@ from eagleray.spec.options import (
     gRPCOptions,
 )
 from eagleray.spec.status import ServeStatus
-from eagleray.wire.changes import ChangeDeployment
 from eagleray.wire.control import (
     Accepted,
     DeleteApplications,
@@ -172,7 +171,7 @@ def run(
     target: Application,
     blocking: bool = False,
     name: str = "default",
-    route_prefix: str | None = "/",
+    route_prefix: str | None = DEFAULT_PREFIX,
     logging_config: dict[str, Any] | LoggingConfig | None = None,
     _local_testing_mode: bool = False,
     external_scaler_enabled: bool = False,
@@ -217,7 +216,7 @@ def _run(
     *,
     _blocking: bool = True,
     name: str = "default",
-    route_prefix: str | None = "/",
+    route_prefix: str | None = DEFAULT_PREFIX,
     logging_config: dict[str, Any] | LoggingConfig | None = None,
 ) -> DeploymentHandle[Any]:
     """`run` that returns at once when `_blocking` is False."""
@@ -240,6 +239,7 @@ def _run_many(
         return _run_locally(targets)
     found = instance.running()
     _tell_where(found)
+    targets = default_routes.settle(targets, None if found is None else found.runtime)
     specs, blobs = build_targets(targets, None if found is None else found.logging)
     runtime, started = _runtime_for_deploy()
     message = Deploy(specs=[spec.to_json() for spec in specs], blobs=blobs)
@@ -253,7 +253,7 @@ def _run_many(
     if started is not None:
         _require_proxy(started)
     if wait_for_applications_running:
-        _wait_running(runtime, [spec.name for spec in specs])
+        wait_running(runtime, [spec.name for spec in specs])
     return [DeploymentHandle(spec.ingress.name, spec.name) for spec in specs]
 
 
@@ -275,7 +275,8 @@ def _runtime_for_deploy() -> tuple[Runtime, Instance | None]:
     return started.runtime, started
 
 
-def _wait_running(runtime: Runtime, names: list[str]) -> None:
+def wait_running(runtime: Runtime, names: list[str]) -> None:
+    """Returns when all of them run; DeployError as soon as one has failed."""
     with blocking(runtime) as waiting:
         progress = waiting.run(_follow(waiting, names)).result()
     if progress.outcome == "failed":
@@ -298,23 +299,6 @@ async def _follow(runtime: Runtime, names: list[str]) -> Progress:
         except ReplicaDiedError:
             continue
         raise EaglerayError("The controller has stopped to report on the deploy; see `serve.status()`.")
-
-
-def change_deployment(deployment_id: DeploymentID, options: bytes) -> None:
-    """Lays options (JSON) over those of a deployment that runs; returns when it has them.
-
-    ConfigError for options that are wrong, or for an application that a config file describes.
-    """
-    if local.running() is not None:
-        raise NotImplementedError(
-            "In local testing mode a deployment keeps the options that it was run with."
-        )
-    runtime = _current()
-    message = ChangeDeployment(app=deployment_id.app_name, deployment=deployment_id.name, options=options)
-    accepted = _ask(runtime, "change", message, Accepted)
-    if accepted.error:
-        raise ConfigError(accepted.error)
-    _wait_running(runtime, [deployment_id.app_name])
 
 
 # ---- questions -------------------------------------------------------------------------------------------------

@@ -13,9 +13,12 @@ from eagleray.base.deprecation import warn_deprecated
 from eagleray.base.errors import ConfigError, EaglerayError
 from eagleray.base.ids import DeploymentID
 from eagleray.routing.table import RoutingTable
-from eagleray.serve import api, context, instance
+from eagleray.serve import api, context, instance, local
 from eagleray.serve.handle import DeploymentHandle
+from eagleray.serve.runtime import Runtime
 from eagleray.spec.old_names import modern_options
+from eagleray.wire.changes import ChangeDeployment
+from eagleray.wire.control import Accepted
 
 
 def get_deployment(name: str) -> DeployedDeployment:
@@ -31,9 +34,13 @@ def get_deployment(name: str) -> DeployedDeployment:
     return DeployedDeployment(_find(name, _table()))
 
 
+def _current() -> Runtime:
+    instance.running()  # which attaches to one that can be attached to
+    return context.current_runtime()
+
+
 def _table() -> RoutingTable:
-    instance.running()
-    runtime = context.current_runtime()
+    runtime = _current()
     if runtime.table_is_current:
         return runtime.table
     with instance.blocking(runtime) as waiting:
@@ -91,7 +98,17 @@ class DeployedDeployment:
         Replicas are kept where the options allow it: another number of replicas or `user_config` restarts none.
         ValueError for options that are wrong, RayServeException for an application that comes from a config file.
         """
-        api.change_deployment(self._id, _as_json(self._options))
+        if local.running() is not None:
+            raise NotImplementedError(
+                "In local testing mode a deployment keeps the options that it was run with."
+            )
+        message = ChangeDeployment(app=self.app_name, deployment=self.name, options=_as_json(self._options))
+        runtime = _current()
+        with instance.blocking(runtime) as waiting:
+            accepted = waiting.request("change", message, Accepted).result()
+        if accepted.error:
+            raise ConfigError(accepted.error)
+        api.wait_running(runtime, [self.app_name])
 
     def delete(self) -> None:
         """Deletes its application."""

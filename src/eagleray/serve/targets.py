@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from eagleray.base.errors import EaglerayError
 from eagleray.base.ids import new_unique_id
@@ -15,13 +15,21 @@ from eagleray.spec.application import ApplicationSpec, check_route_prefix
 from eagleray.spec.options import LoggingConfig
 
 
+class _DefaultPrefix(str):
+    """A prefix that nobody has written."""
+
+
+DEFAULT_PREFIX: Final = _DefaultPrefix("/")
+"""Told apart by identity from the `/` that somebody has."""
+
+
 @dataclass(frozen=True)
 class RunTarget:
     """One application for `run_many`."""
 
     target: Application
     name: str = "default"
-    route_prefix: str | None = "/"
+    route_prefix: str | None = DEFAULT_PREFIX
     logging_config: dict[str, Any] | LoggingConfig | None = None
     external_scaler_enabled: bool = False
 

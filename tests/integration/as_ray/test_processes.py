@@ -64,7 +64,7 @@ class Own:
         return f"{serve.get_replica_context().app_name} by {os.environ['FROM']}"
 
 ray.init(runtime_env={"env_vars": {"FROM": "the job"}})
-print(serve.run(Own.bind(), name="own", route_prefix="/own").remote().result())
+print(serve.run(Own.bind(), name="own").remote().result())
 """
 
 
@@ -113,4 +113,5 @@ def test_an_instance_of_others(home: Path) -> None:
         done = subprocess.run(script, cwd=home, env=user.environ, capture_output=True, text=True, timeout=60)
         assert done.stdout == "own by the job\n", done.stderr
         assert get(f"{url}/own") == "own by the job", "it outlives the script"
+        assert "Application 'own' is served at '/own', since 'default' has '/'" in done.stderr
         user.remember()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from eagleray import as_ray
 from eagleray.base.errors import EaglerayError
 from eagleray.replica.callable import Method, UserCode
 
@@ -153,6 +154,17 @@ def test_user_config_without_reconfigure_is_an_error() -> None:
     assert "no `reconfigure` method" in made(Bare, user_config=1)[1]
     assert "Function deployment" in made(items, user_config=1)[1]
     assert "takes no bound arguments" in made(items, 1)[1]
+
+
+def test_under_ray_names_a_user_config_that_nobody_takes_is_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Bare: ...
+
+    with as_ray.hook():
+        user, error = made(Bare, user_config={"version": "2.0"})
+    assert not error and isinstance(user.instance, Bare)
+    assert "no `reconfigure` method. It is ignored." in caplog.text
 
 
 def test_reconfigure_forgets_what_it_knew_of_methods() -> None:
