@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from eagleray.controller import controller
+from eagleray.controller.autoscaling import Autoscaling
 from eagleray.controller.publisher import Publisher
-from eagleray.reconcile import deployment, lifecycle, world
+from eagleray.reconcile import deployment, lifecycle, reaching, world
 from eagleray.reconcile import events as e
 from eagleray.reconcile.autoscaler import Autoscaler
+from eagleray.reconcile.target import Target
 from eagleray.reconcile.world import INSTANCES, World
 from eagleray.routing.call import RoutedCall
 from eagleray.routing.pool import Pool
@@ -114,6 +117,22 @@ def ignore_wishes_to_be_replaced(patch: Patch) -> None:
     patch.setattr(lifecycle, "_expire", lambda world, instance, reason: None)
 
 
+def trust_what_has_never_run(patch: Patch) -> None:
+    reached = reaching.after_reached
+    patch.setattr(
+        reaching, "after_reached", lambda rollout: msgspec.structs.replace(reached(rollout), was_up=True)
+    )
+
+
+def follow_the_load_of_what_was_given_up(patch: Patch) -> None:
+    def declared(self: Autoscaling, key: str) -> Target | None:
+        one = self._world.deployments.get(key)
+        target = one.target if one is not None else None
+        return target if target is not None and target.rules is not None else None
+
+    patch.setattr(Autoscaling, "_target", declared)
+
+
 MUTATIONS = [
     (drain_before_routers_know, "told to drain"),
     (start_without_a_row, "before its row is durable"),
@@ -128,6 +147,8 @@ MUTATIONS = [
     (never_wake, "for which it will wake"),
     (never_scale_down, "replicas without load"),
     (ignore_wishes_to_be_replaced, "want to be replaced"),
+    (trust_what_has_never_run, "for which it will wake"),
+    (follow_the_load_of_what_was_given_up, "while nothing happened"),
 ]
 
 

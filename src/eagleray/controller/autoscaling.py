@@ -175,9 +175,10 @@ class Autoscaling:
     # ---- one deployment ---------------------------------------------------------------------------------------
 
     def _target(self, key: str) -> Target | None:
-        """What its count is that of; one that was dropped has it for as long as it is called."""
+        """What its count is that of: what serves, not a declared version whose update is given up; one that was dropped
+        has it for as long as it is called."""
         deployment = self._world.deployments.get(key)
-        target = deployment.kept if deployment is not None else None
+        target = deployment.serving or deployment.kept if deployment is not None else None
         return target if target is not None and target.rules is not None else None
 
     def _is_dropped(self, key: str) -> bool:

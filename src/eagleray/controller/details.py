@@ -182,7 +182,7 @@ class Details:
             "status_trigger": overview.status_trigger,
             "message": overview.message,
             "deployment_config": _options(target),
-            "target_num_replicas": target.num_replicas,
+            "target_num_replicas": (self._world.deployments[target.key].serving or target).num_replicas,
             "required_resources": _resources(target),
             "replicas": [self._replica(one) for one in self._world.instances_of(target.key)],
             "recent_dead_replicas": [self._replica(one) for one in self._world.dead.get(target.key, ())],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 
+import msgspec
+
 from eagleray.base import ray_names
 from eagleray.reconcile.callers import has_callers
 from eagleray.reconcile.instance import Instance
@@ -63,7 +65,9 @@ def _entry(
     # Where a former version has been up its replicas are started again, and requests wait for them.
     is_failed = deployment.row.rollout.halted and not replicas and deployment.row.stable is None
     failed = "it failed to deploy" if is_failed else ""
-    return deployment_entry(target, replicas, failed)
+    entry = deployment_entry(target, replicas, failed)
+    load_interval_s = _load_interval_s(deployment.serving or target)  # as those have it who hear of the load
+    return msgspec.structs.replace(entry, load_interval_s=load_interval_s)
 
 
 def deployment_entry(target: Target, replicas: tuple[ReplicaEntry, ...], failed: str = "") -> DeploymentEntry:
@@ -79,8 +83,12 @@ def deployment_entry(target: Target, replicas: tuple[ReplicaEntry, ...], failed:
         backpressure_retry_after_s=target.backpressure_retry_after_s,
         is_function=target.is_function,
         router=_router(target),
-        load_interval_s=target.rules.interval_s if target.rules is not None else 0.0,
+        load_interval_s=_load_interval_s(target),
     )
+
+
+def _load_interval_s(target: Target) -> float:
+    return target.rules.interval_s if target.rules is not None else 0.0
 
 
 def _router(target: Target) -> RouterEntry | None:

@@ -68,8 +68,8 @@ class PolicyRunner:
         self._stats = ReplicaStats(world, observer)
         self._tasks = Tasks("policies")
         self._children = PassingChildren(observer, self._tasks)
-        self._running: dict[str, tuple[int, asyncio.Task[None]]] = {}
-        """Application -> generation of its code, and the task."""
+        self._running: dict[str, tuple[tuple[int, str], asyncio.Task[None]]] = {}
+        """Application -> generation of its spec with the version that serves, and the task."""
         self._states: dict[str, Any] = {}
         self._silent: dict[str, tuple[int, float]] = {}
         """Deployments whose policy gave no answer: how often in a row, and when to ask it again."""
@@ -77,7 +77,9 @@ class PolicyRunner:
     def refresh(self) -> None:
         """After a pass of the controller: applications with policies may have come or gone."""
         apps = {key.partition("#")[0] for key, rules in self._autoscaling.rules.items() if rules.is_custom}
-        wanted = {app: self._world.applications[app].spec_generation for app in apps}
+        wanted = {
+            app: (self._world.applications[app].spec_generation, self._target(app).version) for app in apps
+        }
         for app, (generation, task) in list(self._running.items()):
             if wanted.get(app) != generation:  # other code: a module that was imported does not change
                 task.cancel()
@@ -145,8 +147,8 @@ class PolicyRunner:
         """Policies run where the code of the first deployment that has one does."""
         for key in [*self._keys(app), *self._world.deployments_of(app)]:
             found = self._world.deployments.get(key)
-            if found is not None and found.target is not None:
-                return found.target
+            if found is not None and found.serving is not None:
+                return found.serving
         raise DeployError(f"application '{app}' is going")
 
     async def _ask(self, client: Client, rules: dict[str, ScalingRules]) -> None:

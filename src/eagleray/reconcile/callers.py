@@ -51,10 +51,8 @@ def _called_by(instance: Instance, deployment: Deployment) -> tuple[str, ...]:
 
 def _children_of(deployment: Deployment) -> tuple[str, ...]:
     """What its next replica will call."""
-    target, row = deployment.target, deployment.row
-    if target is None:
-        return ()
-    return (row.stable if row.rollout.halted and row.stable is not None else target).children
+    serving = deployment.serving
+    return () if serving is None else serving.children
 
 
 def _reach(world: World, key: str) -> set[str]:

@@ -178,7 +178,8 @@ def _converge(
         _hold(plan, world, deployment, instances, now)
     elif _steer(plan, world, deployment, target, instances, now):
         rollout = deployment.row.rollout
-        if not rollout.reached or rollout.problem or deployment.row.stable != target:
+        is_stable = deployment.row.stable == target or not rollout.was_up
+        if not rollout.reached or rollout.problem or not is_stable:
             if now < (at := calm_at(deployment, target, instances)):
                 plan.wake(at)
             else:
@@ -280,6 +281,12 @@ def _hold(plan: Plan, world: World, deployment: Deployment, instances: list[Inst
         kept = [one for one in kept if one.is_listed or one not in failing]
     if stable is not None:
         fit = [one for one in kept if not one.row.expired]
+        surplus = len(fit) - stable.num_replicas
+        if target is not None and stable.rules is not None and surplus > 0:
+            # Load may ask for less; the version that was given up goes first.
+            fit.sort(key=lambda one: (one.is_listed, one.row.version == stable.version, -one.row.rank))
+            _retire(plan, fit[:surplus])
+            return
         worn = [one for one in kept if one.row.expired and one.is_listed]
         _replace(plan, world, deployment, stable, instances, fit, worn, now)
 

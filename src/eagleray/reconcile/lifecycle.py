@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from eagleray.reconcile import events as e
-from eagleray.reconcile import recycling
+from eagleray.reconcile import recount, recycling
 from eagleray.reconcile.instance import LISTED, Instance, InstanceState, Trigger
 from eagleray.reconcile.rollout import (
     STABLE_S,
@@ -240,7 +240,8 @@ def _take_back(world: World, deployment: Deployment, target: Target, now: float)
         former = with_count(former, former.rules.clip(target.num_replicas))
     rollout = taken_back(row.rollout, count)
     deployment.deaths.clear()
-    world.put_deployment(msgspec.structs.replace(row, rollout=rollout, stable=former, former=None))
+    world.put_deployment(msgspec.structs.replace(row, stable=former, former=None))
+    recount.given_up(world, row.key, rollout)
 
 
 def retry_at(deployment: Deployment, target: Target) -> float:
@@ -272,7 +273,9 @@ def _put_rollout(world: World, deployment: Deployment, rollout: Rollout) -> None
     if rollout != deployment.row.rollout:
         if rollout.halted and not deployment.row.rollout.halted:
             deployment.deaths.clear()  # they were the failing version's, and must not delay the good one
-        world.put_deployment(msgspec.structs.replace(deployment.row, rollout=rollout))
+            recount.given_up(world, deployment.row.key, rollout)
+        else:
+            world.put_deployment(msgspec.structs.replace(deployment.row, rollout=rollout))
 
 
 def _next_check(instance: Instance, deployment: Deployment | None, now: float) -> float | None:

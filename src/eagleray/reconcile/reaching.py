@@ -22,9 +22,13 @@ def reached(world: World, event: e.Reached, now: float) -> set[str]:
     deployment = world.deployments[event.key]
     row, target, stable = deployment.row, deployment.target, deployment.row.stable
     former, proven_at = row.former, row.proven_at
+    rollout = after_reached(row.rollout)
+    if not rollout.was_up:
+        # None is wanted yet: a version of which no replica has run may turn out not to start.
+        world.put_deployment(msgspec.structs.replace(row, rollout=rollout))
+        return {event.key}
     if target is not None and stable is not None and stable.version != target.version:
         former, proven_at = (stable, now + PROBATION_S) if target.auto_rollback else (None, 0.0)
-    rollout = after_reached(row.rollout)
     world.put_deployment(
         msgspec.structs.replace(row, rollout=rollout, stable=target, former=former, proven_at=proven_at)
     )
@@ -41,7 +45,11 @@ def proven(world: World, event: e.Proven, now: float) -> set[str]:
 def drop(world: World, deployment: Deployment, row: DeploymentRow) -> None:
     """It stays at the strength that it has for those who still call it. `row` is to be its row."""
     target, stable = deployment.target, row.stable
-    if target is not None and stable is not None and stable.version == target.version:
+    if target is not None and row.rollout.reached and not row.rollout.was_up:
+        row = msgspec.structs.replace(
+            row, stable=target
+        )  # nothing of it has run yet, and it may yet be called
+    elif target is not None and stable is not None and stable.version == target.version:
         row = msgspec.structs.replace(row, stable=with_count(stable, target.num_replicas))
     if row != deployment.row:
         world.put_deployment(row)

@@ -39,7 +39,8 @@ class Problem(StrEnum):
 
 
 class Rollout(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`was_up`: a replica of this version has been ready once. `is_rolling`: an older version serves meanwhile.
+    """`was_up`: a replica of this version has been ready once, which proves it. `is_rolling`: an older version serves
+    meanwhile.
 
     `failures` counts failed starts in a row. `halted`: given up until the next deploy. `recovered`: the target was
     reached again after a problem.
@@ -71,18 +72,33 @@ def begin(current: Rollout, old: Target | None, new: Target, *, stable: Target |
         and _without_count(old) == _without_count(new)
     ):
         if not current.reached and not current.halted:
-            return msgspec.structs.replace(current, failures=0)
+            return _recounted(msgspec.structs.replace(current, failures=0), old, new)
         if not current.halted and not current.problem:
-            is_up = new.num_replicas > old.num_replicas
-            verb = "Upscaling" if is_up else "Downscaling"
-            return Rollout(
-                goal=Goal.UPSCALE if is_up else Goal.DOWNSCALE,
-                message=f"{verb} from {old.num_replicas} to {new.num_replicas} replicas.",
-                was_up=current.was_up,
-            )
+            return _headed(Rollout(was_up=current.was_up), old.num_replicas, new.num_replicas)
+    is_proven = stable is not None and stable.version == new.version
     return Rollout(
-        was_up=same_version and current.was_up,
+        was_up=is_proven or (same_version and current.was_up),
         is_rolling=stable is not None and stable.version != new.version,
+    )
+
+
+def _recounted(current: Rollout, old: Target, new: Target) -> Rollout:
+    """Another count on the way: an update stays one, a change of the count may have turned round."""
+    if current.goal is Goal.UPDATE:
+        return current
+    return msgspec.structs.replace(
+        _headed(current, old.num_replicas, new.num_replicas),
+        auto=False,
+    )
+
+
+def _headed(rollout: Rollout, before: int, after: int) -> Rollout:
+    """With the direction and the wording of a change of the count."""
+    verb = "Upscaling" if after > before else "Downscaling"
+    return msgspec.structs.replace(
+        rollout,
+        goal=Goal.UPSCALE if after > before else Goal.DOWNSCALE,
+        message=f"{verb} from {before} to {after} replicas.",
     )
 
 
@@ -90,14 +106,7 @@ def after_scaling(current: Rollout, before: int, after: int) -> Rollout:
     """The rollout after load has changed the count. An update that is under way goes on, one given up stays so."""
     if current.halted or (current.goal is Goal.UPDATE and not current.reached):
         return current
-    verb = "Upscaling" if after > before else "Downscaling"
-    return msgspec.structs.replace(
-        current,
-        goal=Goal.UPSCALE if after > before else Goal.DOWNSCALE,
-        message=f"{verb} from {before} to {after} replicas.",
-        reached=False,
-        auto=True,
-    )
+    return msgspec.structs.replace(_headed(current, before, after), reached=False, auto=True)
 
 
 def after_start_failure(rollout: Rollout, target: Target, error: str) -> Rollout:
@@ -135,11 +144,11 @@ def after_up(rollout: Rollout) -> Rollout:
 
 
 def after_reached(rollout: Rollout) -> Rollout:
-    """Target reached: problems are over, and further ones do not halt anything."""
+    """Target reached: problems are over, and further ones do not halt anything, but where none was wanted yet."""
     return Rollout(
         goal=rollout.goal,
         reached=True,
-        was_up=True,
+        was_up=rollout.was_up,
         recovered=rollout.recovered
         or (rollout.problem is Problem.HEALTH)
         or (rollout.reached and bool(rollout.problem)),

@@ -45,6 +45,8 @@ class ScalingRules(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the latency policy keeps."""
     capacity: float | None = None
     """`target_capacity`, a percentage of the bounds."""
+    is_rising: bool = False
+    """Whether the last change of `target_capacity` raised it: `initial` is the least until it falls or ends."""
 
     @property
     def is_custom(self) -> bool:
@@ -54,7 +56,8 @@ class ScalingRules(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def bounds(self) -> tuple[int, int]:
         """Fewest and most replicas at the present capacity."""
-        return scaled_count(self.low, self.capacity), scaled_count(self.high, self.capacity)
+        low = self.low if self.initial is None or not self.is_rising else self.initial
+        return scaled_count(low, self.capacity), scaled_count(self.high, self.capacity)
 
     @property
     def first(self) -> int:
@@ -115,16 +118,19 @@ def counted(target: Target, former: Target | None, scaling: Scaling | None) -> t
     """`target`, as a spec gives it, with the count that is to be in force.
 
     A count that was chosen for the same options stays. Other rules begin with their initial count, or else with the
-    count that there is, within their bounds (surface 6.6).
+    count that there is, within their bounds (surface 6.6). What it gives depends on the spec and on what is durable
+    only, so that a restart of the controller comes to the same.
     """
-    rules = target.rules
-    if rules is None:
+    if target.rules is None:
         return target, None
     before = scaling.rules if scaling is not None else None
-    if scaling is not None and before is not None and _declared(before) == _declared(rules):
-        # While capacity rises, as in a hand-over between two instances, the initial count is the least (surface 6.6).
-        is_rising = _percent(rules) > _percent(before) and rules.initial is not None
-        count = rules.clip(max(scaling.count, rules.first) if is_rising else scaling.count)
+    rules = msgspec.structs.replace(target.rules, is_rising=_is_rising(target.rules, before))
+    if rules != target.rules:
+        target = msgspec.structs.replace(target, rules=rules)
+    if scaling is not None and _is_declared_alike(scaling.rules, rules):
+        # The last step of a rise, to the whole capacity, lifts the count as those before did and ends the rise.
+        is_lifted = _percent(rules) > _percent(scaling.rules) and rules.initial is not None
+        count = rules.clip(max(scaling.count, rules.first) if is_lifted else scaling.count)
     elif rules.initial is not None:
         count = rules.first
     else:
@@ -134,9 +140,23 @@ def counted(target: Target, former: Target | None, scaling: Scaling | None) -> t
     return with_count(target, count), Scaling(count, rules, decisions)
 
 
+def _is_rising(rules: ScalingRules, before: ScalingRules | None) -> bool:
+    """Whether capacity rises, as in a hand-over between two instances: from the first `target_capacity`, or one above
+    that before, until it falls or is not given any more (surface 6.6)."""
+    if rules.capacity is None:
+        return False
+    if before is None:
+        return True
+    return before.is_rising if _percent(rules) == _percent(before) else _percent(rules) > _percent(before)
+
+
+def _is_declared_alike(one: ScalingRules, other: ScalingRules) -> bool:
+    """Whether users have written the same, whatever the instance makes of it."""
+    return _declared(one) == _declared(other)
+
+
 def _declared(rules: ScalingRules) -> ScalingRules:
-    """What its user has written, without what the instance makes of it."""
-    return msgspec.structs.replace(rules, capacity=None)
+    return msgspec.structs.replace(rules, capacity=None, is_rising=False)
 
 
 def _percent(rules: ScalingRules) -> float:
@@ -159,8 +179,24 @@ def with_count(target: Target, count: int) -> Target:
     return msgspec.structs.replace(target, num_replicas=count, config=config)
 
 
-def decided(scaling: Scaling, count: int, before: int, reason: str, at: float) -> Scaling:
-    """The row after the count was changed to `count`; only the last decisions are kept."""
-    decision = ScalingDecision(at, reason, before, count, scaling.rules.policy_kind or "custom")
-    decisions = (*scaling.decisions, decision)[-_KEPT_DECISIONS:]
-    return msgspec.structs.replace(scaling, count=count, decisions=decisions)
+def decided(
+    scaling: Scaling | None, rules: ScalingRules, count: int, before: int, reason: str, at: float
+) -> Scaling:
+    """The row after `rules` have changed the count to `count`; only the last decisions are kept."""
+    decision = ScalingDecision(at, reason, before, count, rules.policy_kind or "custom")
+    former = scaling.decisions if scaling is not None else ()
+    return Scaling(count, rules, (*former, decision)[-_KEPT_DECISIONS:])
+
+
+def taken_back(stable: Target, scaling: Scaling | None) -> tuple[Target, Scaling | None]:
+    """`stable`, when the update after it was given up, with the count to be in force, and the row that goes with it.
+
+    What load has chosen meanwhile by the same rules counts on; a count that the failed version's options asked for,
+    its initial one for instance, does not.
+    """
+    rules = stable.rules
+    if rules is None:
+        return stable, None
+    is_same = scaling is not None and _is_declared_alike(scaling.rules, rules)
+    count = rules.clip(scaling.count if scaling is not None and is_same else stable.num_replicas)
+    return with_count(stable, count), Scaling(count, rules, scaling.decisions if scaling is not None else ())

@@ -76,10 +76,14 @@ class Deployment:
     @property
     def goal(self) -> Target | None:
         """What its replicas are brought to: the target, or after an update that is taken back the last good one."""
+        target = self.target
+        return self.serving if target is not None and target.auto_rollback else target
+
+    @property
+    def serving(self) -> Target | None:
+        """Whose count and rules are in force: the target, or after an update that was given up the last good one."""
         target, stable = self.target, self.row.stable
-        if target is not None and stable is not None and self.row.rollout.halted and target.auto_rollback:
-            return stable
-        return target
+        return stable if target is not None and stable is not None and self.row.rollout.halted else target
 
     @property
     def fallback(self) -> Target | None:
@@ -87,7 +91,8 @@ class Deployment:
         target, stable, rollout = self.target, self.row.stable, self.row.rollout
         if target is None or stable is None or stable.version == target.version or target.endless:
             return None
-        return None if rollout.halted or rollout.reached else stable
+        # Where none was wanted at first, the version before has gone when the first replica of this one starts.
+        return None if rollout.halted or rollout.reached or not rollout.is_rolling else stable
 
     @property
     def kept(self) -> Target | None:
@@ -190,7 +195,8 @@ class World:
             row, target = stored.get(key, DeploymentRow(key)), targets.get(key)
             if target is not None:
                 target, scaling = counted(target, row.stable, row.scaling)
-                row = msgspec.structs.replace(row, scaling=scaling)
+                if not row.rollout.halted or row.stable is None:  # else it is the last good version's
+                    row = msgspec.structs.replace(row, scaling=scaling)
             self.deployments[key] = Deployment(row, target)
             self._catch_up(key)
         self.populated = any(target.config.route_prefix is not None for target in targets.values())
@@ -203,8 +209,12 @@ class World:
         if target is not None and app is not None and row.generation != app.spec_generation:
             rollout = begin(row.rollout, row.stable, target, stable=row.stable)
             former = row.former if row.stable is not None and row.stable.version == target.version else None
+            _, scaling = counted(target, row.stable, row.scaling)
+            generation = app.spec_generation
             self.put_deployment(
-                msgspec.structs.replace(row, rollout=rollout, generation=app.spec_generation, former=former)
+                msgspec.structs.replace(
+                    row, rollout=rollout, generation=generation, scaling=scaling, former=former
+                )
             )
 
     def take_changes(self) -> dict[tuple[str, str], bytes | None]:
@@ -268,7 +278,7 @@ class World:
             if new is None:
                 drop(self, deployment, row)
             else:
-                new, scaling = counted(new, deployment.target or row.stable, row.scaling)
+                new, scaling = counted(new, deployment.serving or row.stable, row.scaling)
                 rollout = begin(row.rollout, deployment.target, new, stable=row.stable)
                 if rollout is not row.rollout:
                     deployment.deaths.clear()

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.decided import Decided
+from tests.decided import RAISES, TRACEBACK, UP, Decided, application
 
+from eagleray.controller.listing import routing_table
 from eagleray.reconcile import events as e
 from eagleray.reconcile.autoscaler import Autoscaler
 from eagleray.reconcile.load import LoadWindow, Sample
@@ -249,18 +250,115 @@ def test_zero_replicas_are_healthy() -> None:
     assert decided.app().status == "RUNNING"
 
 
-def test_failing_start_after_waking_is_unhealthy_and_tried_again() -> None:
+ZERO = {**AUTO, "min_replicas": 0}
+
+
+def test_version_that_has_never_run_is_given_up_at_the_first_wake() -> None:
     decided = Decided()
-    decided.deploy(model={"autoscaling_config": {**AUTO, "min_replicas": 0}})
+    decided.deploy(model={"autoscaling_config": ZERO})
     decided.settle()
-    decided.outcome = lambda row: "raises"
+    assert decided.app().status == "RUNNING"
+    decided.restart()
+    decided.outcome = lambda row: RAISES
+    scale(decided, 1)
+    decided.settle()
+    assert decided.app().status == "RUNNING", "the budget is not used up"
+    decided.advance(600.0)
+    assert len(decided.started) == 3
+    status = decided.status()
+    assert (status.status, status.status_trigger) == ("DEPLOY_FAILED", "REPLICA_STARTUP_FAILED")
+    assert decided.app().status == "DEPLOY_FAILED"
+    assert "failed to start 3 times in a row" in status.message and TRACEBACK in status.message
+    assert routing_table(decided.world, 1, "/run").deployments[KEY].failed, "calls do not wait for it"
+    decided.outcome = lambda row: UP
+    decided.deploy(version="v2", model={"autoscaling_config": ZERO})
+    decided.settle()
+    assert decided.app().status == "RUNNING"
+    assert len(decided.listed(KEY)) == 1, "load has asked for it"
+
+
+def test_version_that_has_run_once_is_unhealthy_and_tried_again() -> None:
+    decided = Decided()
+    decided.deploy(model={"autoscaling_config": ZERO})
+    decided.settle()
+    for count in (1, 0):
+        scale(decided, count)
+        decided.settle()
+    decided.restart()
+    decided.outcome = lambda row: RAISES
     scale(decided, 1)
     decided.settle()
     decided.advance(120.0)
     assert decided.app().status == "UNHEALTHY"
-    decided.outcome = lambda row: "up"
+    assert 4 <= len(decided.started) <= 9, "with growing delays"
+    decided.deploy(model={"autoscaling_config": ZERO, "max_queued_requests": 3})
+    decided.settle()
+    decided.advance(120.0)
+    assert not decided.world.deployments[KEY].row.rollout.halted, (
+        "other options do not make it another version"
+    )
+    decided.outcome = lambda row: UP
     decided.advance(60.0)
     assert decided.app().status == "RUNNING"
+
+
+@pytest.mark.parametrize("auto_rollback", [True, False])
+def test_the_last_version_that_has_run_answers_for_one_that_cannot(auto_rollback: bool) -> None:
+    decided = Decided()
+    options = {"autoscaling_config": ZERO, "auto_rollback": auto_rollback}
+    decided.deploy(version="v1", model=options)
+    for count in (1, 0):
+        scale(decided, count)
+        decided.settle()
+    good = decided.started[0].version
+    decided.outcome = lambda row: UP if row.version == good else RAISES
+    decided.deploy(version="v2", model=options)
+    decided.settle()
+    assert decided.app().status == "RUNNING"
+    scale(decided, 1)
+    decided.settle()
+    decided.advance(120.0)
+    assert decided.status().status == "DEPLOY_FAILED"
+    assert TRACEBACK in decided.status().message
+    assert ("was rolled back: version 'v1' serves" in decided.status().message) is auto_rollback
+    assert [one.row.version for one in decided.world.instances_of(KEY)] == [good]
+    assert decided.states(KEY) == {"RUNNING": 1}
+    scale(decided, 0)
+    decided.settle()
+    assert not decided.alive
+    scale(decided, 1)
+    decided.settle()
+    assert decided.states(KEY) == {"RUNNING": 1}
+
+
+@pytest.mark.parametrize("counts", [(3, 0), (1, 3, 0), (3, 1, 0)])
+@pytest.mark.parametrize("is_quick", [True, False])
+@pytest.mark.parametrize("is_asked_outside", [True, False])
+def test_status_names_the_direction_of_the_last_change(
+    counts: tuple[int, ...], is_quick: bool, is_asked_outside: bool
+) -> None:
+    decided = Decided()
+    options = {"num_replicas": 1} if is_asked_outside else {"autoscaling_config": ZERO}
+    decided.deploy(model=options)
+    decided.settle()
+    before = 1 if is_asked_outside else 0
+    for count in counts:
+        if is_asked_outside:
+            decided.apply(e.Scaled("default", "model", count))
+        else:
+            scale(decided, count)
+        if count not in (0, before):  # none is reached at once
+            status = decided.status()
+            word = "UPSCALING" if count > before else "DOWNSCALING"
+            trigger = "CONFIG_UPDATE_STARTED" if is_asked_outside else "AUTOSCALING"
+            assert (status.status, status.status_trigger) == (word, trigger)
+            assert status.message == f"{word.capitalize()} from {before} to {count} replicas."
+        if not is_quick:
+            decided.settle()
+        before = count
+    decided.settle()
+    assert not decided.alive
+    assert (decided.status().status, decided.status().status_trigger) == ("HEALTHY", "DOWNSCALE_COMPLETED")
 
 
 def test_last_ten_decisions_are_kept() -> None:
@@ -276,19 +374,65 @@ def test_last_ten_decisions_are_kept() -> None:
     assert json.loads(msgspec.json.encode(last))["reason"] == "because"
 
 
-def test_capacity_shrinks_the_bounds_and_lifts_the_count_while_it_rises() -> None:
-    def target(capacity: float | None) -> Target:
-        return Target(key=KEY, version="v", rules=rules(low=2, high=20, initial=10, capacity=capacity))
+def test_initial_replicas_are_the_least_as_long_as_capacity_rises() -> None:
+    def target(capacity: float | None, high: int = 20) -> Target:
+        return Target(key=KEY, version="v", rules=rules(low=2, high=high, initial=10, capacity=capacity))
+
+    def bounds(target: Target) -> tuple[int, int]:
+        assert target.rules is not None
+        return target.rules.bounds
 
     first, scaling = counted(target(20.0), None, None)
     assert first.num_replicas == 2 and first.config.world_size == 2
-    assert first.rules is not None and first.rules.bounds == (1, 4)
+    assert bounds(first) == (2, 4)
     risen, scaling = counted(target(50.0), None, scaling)
-    assert risen.num_replicas == 5
+    assert risen.num_replicas == 5 and bounds(risen) == (5, 10)
+    again, scaling = counted(target(50.0), None, scaling)
+    assert again == risen, "the same config file, or a restart, changes nothing"
+    other, _ = counted(target(50.0, high=30), None, scaling)
+    assert bounds(other) == (5, 15), "other options do not end the rise"
     full, scaling = counted(target(None), None, scaling)
-    assert full.num_replicas == 10
-    fallen, _ = counted(target(20.0), None, scaling)
-    assert fallen.num_replicas == 4
+    assert full.num_replicas == 10 and bounds(full) == (2, 20), "nothing rises any more"
+    fallen, scaling = counted(target(20.0), None, scaling)
+    assert fallen.num_replicas == 4 and bounds(fallen) == (1, 4)
+    again, scaling = counted(target(20.0), None, scaling)
+    assert again == fallen
+    risen, _ = counted(target(60.0), None, scaling)
+    assert risen.num_replicas == 6 and bounds(risen) == (6, 12)
+
+
+def test_load_does_not_bring_the_count_below_the_initial_one_while_capacity_rises() -> None:
+    decided = Decided()
+    initial = {**AUTO, "initial_replicas": 8}
+    spec = application(model={"autoscaling_config": initial})
+
+    def capacity(percent: float | None) -> None:
+        decided.apply(e.InstanceDeclared(json.dumps({"target_capacity": percent})))
+        decided.settle()
+
+    capacity(50.0)
+    decided.apply(e.ImportRequested("default", e.BuildRequest("app:app", "{}", ""), 0.0, config="{}"))
+    decided.apply(e.Built("default", 1, spec, spec))
+    decided.settle()
+    assert len(decided.listed(KEY)) == 4
+    scale(decided, 1)
+    decided.settle()
+    assert len(decided.listed(KEY)) == 4
+    decided.restart()
+    decided.settle()
+    scale(decided, 1)
+    decided.settle()
+    assert len(decided.listed(KEY)) == 4
+    capacity(100.0)
+    assert len(decided.listed(KEY)) == 8
+    scale(decided, 1)
+    decided.settle()
+    assert len(decided.listed(KEY)) == 8
+    capacity(None)
+    assert len(decided.listed(KEY)) == 8
+    scale(decided, 1)
+    decided.settle()
+    assert len(decided.listed(KEY)) == 1
 
 
 def test_policy_of_the_application_replaces_those_of_its_deployments() -> None:

@@ -236,11 +236,7 @@ class Run:
             return
         world = machine.world
         assert isinstance(world, WatchedWorld)
-        given_up = any(
-            one.target and one.target.rules and one.row.rollout.halted for one in world.deployments.values()
-        )
-        # Reports that are still under way; and what load asks for where no target says when it is reached.
-        await asyncio.sleep(61.0 if given_up else 1.0)
+        await asyncio.sleep(1.0)  # reports that are still under way
         before = world.loud_events
         await asyncio.sleep(_REST_S)
         if any(map(_ages, world.deployments.values())):
@@ -290,19 +286,22 @@ class Run:
             # Old callers of an update that is held up serve on.
             return "" if self._is_held_up(key.partition("#")[0]) else f"{key} is still there"
         listed = [one for one in instances if one.is_listed]
-        rules, count = target.rules, target.num_replicas
-        halted, stable = deployment.row.rollout.halted, deployment.row.stable
-        if rules is not None and not halted and count != rules.bounds[0] and listed:
+        serving = deployment.serving or target
+        rules, count = serving.rules, serving.num_replicas
+        halted, serves = deployment.row.rollout.halted, _serves(deployment)
+        if rules is not None and serves and count != rules.bounds[0] and listed:
             return f"{key} keeps {count} replicas without load"
         if _wakes(deployment) and machine.ledger.open(key):
             return f"{key} has requests, for which it will wake"
-        if isinstance(place(machine.world.supply, machine.world.allocations(), target.demand), Shortage):
+        supply, held = machine.world.supply, machine.world.allocations()
+        if any(isinstance(place(supply, held, one.demand), Shortage) for one in (target, serving)):
             return ""
         wants = any(machine.children[one.row.ref].expired for one in listed)
-        if wants and (not halted or stable is not None):
+        if wants and serves:
             return f"{key} has replicas that want to be replaced"
-        if halted:
-            return ""
+        if halted:  # what serves since then is kept up, if anything does
+            wrong = len(listed) < count or (rules is not None and len(listed) > count and not ages)
+            return f"{key} has {len(listed)} replicas of {count}" if serves and wrong else ""
         problem = deployment.row.rollout.problem
         wrong = len(listed) < count if ages else len(instances) != count or bool(problem)
         if wrong or any(one.row.version != target.version for one in listed):
@@ -333,7 +332,12 @@ def _ages(deployment: Deployment) -> bool:
 
 def _wakes(deployment: Deployment) -> bool:
     """Whether a call is enough for it to get a replica."""
-    target = deployment.target
-    if target is None or target.rules is None or deployment.row.rollout.halted:
+    serving = deployment.serving
+    if serving is None or serving.rules is None or not _serves(deployment):
         return False
-    return target.rules.bounds[1] > 0 and not target.demand.gpus
+    return serving.rules.bounds[1] > 0 and not serving.demand.gpus
+
+
+def _serves(deployment: Deployment) -> bool:
+    """Whether there is a version that has not been given up."""
+    return not deployment.row.rollout.halted or deployment.row.stable is not None

@@ -57,11 +57,11 @@ class Floors:
         for key in list(self.by_key):
             deployment_or_none = world.deployments.get(key)
             target = deployment_or_none.target if deployment_or_none is not None else None
-            goal = deployment_or_none.goal if deployment_or_none is not None else None
-            if target is None or goal is None:
+            serving = deployment_or_none.serving if deployment_or_none is not None else None
+            if target is None or serving is None:
                 del self.by_key[key]
             else:  # an update that is taken back after it was reached may go back to fewer
-                self.by_key[key] = min(self.by_key[key], target.num_replicas, goal.num_replicas)
+                self.by_key[key] = min(self.by_key[key], target.num_replicas, serving.num_replicas)
 
     def cap(self, key: str, count: int) -> None:
         self.by_key[key] = min(self.by_key[key], count)
@@ -94,7 +94,8 @@ class WatchedWorld(World):
             self.loud_events += 1
             self._machine.trace(_line(event))
         if isinstance(event, e.Reached):
-            self._machine.ledger.reached(event.key)
+            if self.deployments[event.key].row.stable is not None:  # else it may turn out not to start
+                self._machine.ledger.reached(event.key)
         elif isinstance(event, e.DeploymentGone):
             self._machine.ledger.gone(event.key)
         self._machine.were_listed |= {ref for ref, one in self.instances.items() if one.is_listed}
@@ -133,9 +134,9 @@ class WatchedWorld(World):
         if len({one.row.unique_id for one in self.instances.values()}) != len(self.instances):
             violated("two instances have the same id")
         for key, deployment in self.deployments.items():
-            target = deployment.target
-            if target is not None and target.rules is not None and not _is_within(target.rules, target):
-                violated(f"{key} is to have {target.num_replicas} replicas, of {target.rules.bounds}")
+            for target in (deployment.target, deployment.serving):
+                if target is not None and target.rules is not None and not _is_within(target.rules, target):
+                    violated(f"{key} is to have {target.num_replicas} replicas, of {target.rules.bounds}")
         if not self._machine.disk_was_full:
             self._check_ends(now)
 
