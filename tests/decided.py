@@ -83,7 +83,7 @@ class Decided:
         self.reconcile_all()
 
     def _apply(self, event: e.Event) -> None:
-        self.queue.mark(self.world.apply(event, self.now))
+        self.queue.mark(sorted(self.world.apply(event, self.now)))
         self.check()
 
     def reconcile_all(self) -> None:

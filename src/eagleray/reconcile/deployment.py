@@ -7,6 +7,8 @@ old ones, or is taken back. A replica that has expired is replaced like one of a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from eagleray.reconcile import commands as c
 from eagleray.reconcile import events as e
 from eagleray.reconcile.callers import has_callers, is_wanted_by_others
@@ -140,17 +142,10 @@ def _let_go(plan: Plan, world: World, deployment: Deployment, instances: list[In
     elif stable is None:
         if not instances:  # it has never been up, and nobody will bring it up any more
             plan.events.append(e.DeploymentGone(key))
-    elif not world.is_draining and _leaves_room(world, stable):
-        _hold(plan, world, deployment, instances, now)
-
-
-def _leaves_room(world: World, target: Target) -> bool:
-    """Whether one more replica of `target` takes nothing that a deployment still lacks."""
-    found = place(world.supply, world.allocations(), target.demand)
-    if isinstance(found, Shortage):
-        return False
-    held = [*world.allocations(), found]
-    return found.is_empty or not any(_shortage(world, one, held) for one in world.deployments.values())
+    elif not world.is_draining:
+        # What is short of replicas goes first: else this one would start, be in the way, go, and start again.
+        short = (one for one in world.deployments.values() if _is_short(world, one))
+        _hold(plan, world, deployment, instances, now, beside=[one.target for one in short if one.target])
 
 
 def _is_in_the_way(world: World, key: str) -> bool:
@@ -231,7 +226,7 @@ def _restored(
     short -= sum(one.is_listed for one in current) + sum(one.is_listed for one in old)
     starting = [one for one in old if one.state is _S.STARTING and one.row.version == fallback.version]
     if short > len(starting):
-        _start(plan, world, deployment, fallback, short - len(starting), old, [], now, beside=goal)
+        _start(plan, world, deployment, fallback, short - len(starting), old, [], now, beside=[goal])
     return starting[: max(short, 0)]
 
 
@@ -249,11 +244,12 @@ def _replace(
     current: list[Instance],
     old: list[Instance],
     now: float,
+    beside: Sequence[Target] = (),
 ) -> None:
     """Starts what `current` lacks, as far as there is room beside `old`, of which goes what is not needed any more."""
     missing = min(goal.num_replicas - len(current), _room(goal, instances, current, old))
     if missing > 0:
-        _start(plan, world, deployment, goal, missing, current, old, now)
+        _start(plan, world, deployment, goal, missing, current, old, now, beside)
     spare = len(old) + sum(one.is_listed for one in current) - goal.num_replicas
     if spare > 0:
         going = _least_needed(old)[:spare]
@@ -271,7 +267,14 @@ def _room(goal: Target, instances: list[Instance], current: list[Instance], old:
     return max(-above, 0) + max(successors, 0)
 
 
-def _hold(plan: Plan, world: World, deployment: Deployment, instances: list[Instance], now: float) -> None:
+def _hold(
+    plan: Plan,
+    world: World,
+    deployment: Deployment,
+    instances: list[Instance],
+    now: float,
+    beside: Sequence[Target] = (),
+) -> None:
     """The update was given up: its version is not started again, and the last good target keeps the strength."""
     stable, target = deployment.row.stable, deployment.target
     kept = [one for one in instances if one.state in COUNTED]
@@ -288,7 +291,7 @@ def _hold(plan: Plan, world: World, deployment: Deployment, instances: list[Inst
             _retire(plan, fit[:surplus])
             return
         worn = [one for one in kept if one.row.expired and one.is_listed]
-        _replace(plan, world, deployment, stable, instances, fit, worn, now)
+        _replace(plan, world, deployment, stable, instances, fit, worn, now, beside)
 
 
 def _start(
@@ -300,9 +303,9 @@ def _start(
     current: list[Instance],
     old: list[Instance],
     now: float,
-    beside: Target | None = None,
+    beside: Sequence[Target] = (),
 ) -> None:
-    """Plans replicas as far as there is room for them, and for one of `beside` on top."""
+    """Plans replicas as far as there is room for them, and beside what they take for one of each of `beside`."""
     at = retry_at(deployment, target)
     if now < at:
         plan.wake(at)
@@ -316,7 +319,9 @@ def _start(
             _make_room(plan, world, target, old)
             return
         held.append(found)
-        if beside is not None and isinstance(place(world.supply, held, beside.demand), Shortage):
+        if not found.is_empty and any(
+            isinstance(place(world.supply, held, one.demand), Shortage) for one in beside
+        ):
             return
         plan.events.append(e.Planned(_new_row(world, target, found, next(ranks), offset)))
 
@@ -368,19 +373,19 @@ def _least_needed(instances: list[Instance]) -> list[Instance]:
 
 def shortage_of(world: World, deployment: Deployment) -> str:
     """What a replica that should be there lacks, or nothing."""
-    return _shortage(world, deployment, world.allocations())
+    target = deployment.target
+    if target is None or not _is_short(world, deployment):
+        return ""
+    found = place(world.supply, world.allocations(), target.demand)
+    return found.text if isinstance(found, Shortage) else ""
 
 
-def _shortage(world: World, deployment: Deployment, held: list[Allocation]) -> str:
+def _is_short(world: World, deployment: Deployment) -> bool:
+    """Whether replicas of its target are still to be started."""
     target = deployment.target
     if target is None or deployment.row.rollout.halted:
-        return ""
-    counted = [
-        one
-        for one in world.instances_of(target.key)
-        if one.state in COUNTED and one.row.version == target.version
-    ]
-    if len(counted) >= target.num_replicas:
-        return ""
-    found = place(world.supply, held, target.demand)
-    return found.text if isinstance(found, Shortage) else ""
+        return False
+    owned = world.instances_of(target.key)
+    return (
+        sum(one.state in COUNTED and one.row.version == target.version for one in owned) < target.num_replicas
+    )

@@ -23,14 +23,13 @@ def reached(world: World, event: e.Reached, now: float) -> set[str]:
     row, target, stable = deployment.row, deployment.target, deployment.row.stable
     former, proven_at = row.former, row.proven_at
     rollout = after_reached(row.rollout)
-    if not rollout.was_up:
-        # None is wanted yet: a version of which no replica has run may turn out not to start.
-        world.put_deployment(msgspec.structs.replace(row, rollout=rollout))
-        return {event.key}
-    if target is not None and stable is not None and stable.version != target.version:
-        former, proven_at = (stable, now + PROBATION_S) if target.auto_rollback else (None, 0.0)
+    if rollout.was_up:
+        if target is not None and stable is not None and stable.version != target.version:
+            former, proven_at = (stable, now + PROBATION_S) if target.auto_rollback else (None, 0.0)
+        stable = target
+    # Else none is wanted yet: a version of which no replica has run may turn out not to start.
     world.put_deployment(
-        msgspec.structs.replace(row, rollout=rollout, stable=target, former=former, proven_at=proven_at)
+        msgspec.structs.replace(row, rollout=rollout, stable=stable, former=former, proven_at=proven_at)
     )
     # What the version before called may go now.
     return {event.key, *world.deployments_of(event.key.partition("#")[0])}

@@ -9,7 +9,7 @@ from tests.decided import DIES, RAISES, REJECTED, TRACEBACK, UP, Decided
 from eagleray.controller.listing import routing_table
 from eagleray.reconcile import commands as c
 from eagleray.reconcile import events as e
-from eagleray.reconcile.instance import InstanceState, Trigger
+from eagleray.reconcile.instance import InstanceRow, InstanceState, Trigger
 from eagleray.reconcile.placement import UNIT, Supply
 from eagleray.reconcile.world import World
 
@@ -576,6 +576,28 @@ def test_dropped_deployment_takes_nothing_that_another_one_lacks() -> None:
     decided.settle()
     assert decided.states(HELPER) == {}
     assert decided.states("default#other") == {"RUNNING": 1}
+
+
+def test_dropped_deployment_comes_back_only_as_far_as_nothing_is_lacking() -> None:
+    decided = Decided(Supply(num_cpus=2, memory=1 << 30, gpu_ids=("0", "1")))
+    half = {"ray_actor_options": {"num_gpus": 0.5}}
+    decided.deploy(model={"children": ["helper"], "num_replicas": 3}, helper={"num_replicas": 2, **half})
+    decided.settle()
+    good = {one.version for one in decided.started}
+
+    def outcome(row: InstanceRow) -> str:
+        of_its_version = [one for one in decided.world.instances_of(KEY) if one.row.version == row.version]
+        return RAISES if row.version not in good and len(of_its_version) > 2 else UP
+
+    decided.outcome = outcome
+    decided.deploy(model={"version": "v2", "num_replicas": 3, **half})
+    decided.settle()
+    assert decided.states() == {"RUNNING": 3}, "one of the old version, which calls the helper"
+    assert decided.states(HELPER) == {"RUNNING": 1}
+    decided.outcome = lambda row: UP
+    decided.advance(60.0)
+    assert decided.states() == {"RUNNING": 3}
+    assert HELPER not in decided.world.deployments
 
 
 def power_cut(decided: Decided) -> None:

@@ -162,3 +162,26 @@ def test_decisions_are_made_by_the_rules_of_the_version_that_serves(
         assert [one.num_replicas for one in posted if isinstance(one, e.Autoscaled)] == [4]
 
     asyncio.run(decide())
+
+
+FROM_ZERO = {"autoscaling_config": {"min_replicas": 0, "max_replicas": 2}, "auto_rollback": True}
+
+
+def updated_at_zero() -> Decided:
+    """The second version sleeps and has never run; it does without the helper that the first one calls."""
+    decided = Decided()
+    decided.deploy(version="v1", model={"children": ["a_helper"], **FROM_ZERO}, a_helper={})
+    decided.settle()
+    scale(decided, 1)
+    scale(decided, 0)
+    good = {one.version for one in decided.started}
+    decided.outcome = lambda row: UP if row.version in good else RAISES
+    decided.deploy(model={"version": "v2", "max_constructor_retry_count": 2, **FROM_ZERO})
+    decided.settle()
+    return decided
+
+
+def test_what_only_the_former_version_calls_goes_though_the_new_one_has_not_run() -> None:
+    decided = updated_at_zero()
+    assert list(decided.world.deployments) == [KEY]
+    assert decided.app().status == "RUNNING"
