@@ -224,9 +224,10 @@ def _restored(
     """
     short = min(fallback.num_replicas, goal.num_replicas)
     short -= sum(one.is_listed for one in current) + sum(one.is_listed for one in old)
-    starting = [one for one in old if one.state is _S.STARTING and one.row.version == fallback.version]
+    alike = [one for one in old if one.row.version == fallback.version]
+    starting = [one for one in alike if one.state is _S.STARTING]
     if short > len(starting):
-        _start(plan, world, deployment, fallback, short - len(starting), old, [], now, beside=[goal])
+        _start(plan, world, deployment, fallback, short - len(starting), alike, [], now, beside=[goal])
     return starting[: max(short, 0)]
 
 

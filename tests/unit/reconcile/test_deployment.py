@@ -680,3 +680,20 @@ def test_old_replica_that_dies_during_an_update_is_replaced_by_one_of_its_versio
     decided.die(decided.listed()[0])
     decided.settle()
     assert len(decided.listed()) == 2
+
+
+def test_old_replica_that_is_started_later_is_started_beside_what_a_newer_update_supersedes() -> None:
+    decided = Decided()
+    decided.deploy(version="v1")
+    decided.settle()
+    good = decided.started[0].version
+    decided.deploy(version="v2")
+    decided.die(decided.listed()[0])
+    decided.perform(decided.pending.pop())
+    decided.die(decided.listed()[0])
+    assert decided.states() == {"STARTING": 1}, "of the second version; that of the first one waits"
+    decided.deploy(version="v3")
+    decided.settle()
+    assert decided.states() == {"RUNNING": 1}
+    assert decided.status().status == "HEALTHY"
+    assert good in {one.version for one in decided.started[2:]}
