@@ -72,10 +72,11 @@ def start(
     """
     http = _read_http(proxy_location, http_options)
     grpc = read_grpc(grpc_options)
+    tracing = TracingConfig.model_validate(tracing_config or {})
     found = instance.running()
     if found is not None or context.process.runtime is not None:
         _tell_where(found)
-        _warn_about_differences(found, http, grpc)
+        _warn_about_differences(found, http, grpc, tracing)
         return
     if wrong := sorted(set(kwargs) & {"http_host", "http_port", "http_middlewares"}):
         raise ValueError(f"serve.start() takes no {wrong}: use http_options=HTTPOptions(...).")
@@ -85,7 +86,6 @@ def start(
         local.start(http)
         return
     controller = ControllerOptions.model_validate(controller_options or {})
-    tracing = None if tracing_config is None else TracingConfig.model_validate(tracing_config)
     _require_proxy(instance.start(http, read_logging(logging_config), controller, grpc, tracing))
 
 
@@ -99,10 +99,16 @@ def _read_http(
     return http
 
 
-def _warn_about_differences(found: Instance | None, http: HTTPOptions, grpc: gRPCOptions) -> None:
+def _warn_about_differences(
+    found: Instance | None, http: HTTPOptions, grpc: gRPCOptions, tracing: TracingConfig
+) -> None:
     if found is None:
         return
-    for kind, wanted, given in (("HTTP", http, found.http), ("gRPC", grpc, found.grpc)):
+    for kind, wanted, given in (
+        ("HTTP", http, found.http),
+        ("gRPC", grpc, found.grpc),
+        ("tracing", tracing, found.tracing),
+    ):
         differing = [
             name
             for name in wanted.model_fields_set

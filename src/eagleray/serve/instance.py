@@ -38,9 +38,11 @@ class Instance:
         logging: LoggingConfig | None,
         grpc: gRPCOptions | None = None,
         places: Places | None = None,
+        tracing: TracingConfig | None = None,
     ) -> None:
         self.http = http
         self.grpc = grpc or gRPCOptions()
+        self.tracing = tracing or TracingConfig()
         self.logging = logging
         self.places = places
         """Of the instance of `eagleray start`, when it is that one."""
@@ -75,7 +77,7 @@ class Instance:
         )
         node = spawn_node(config)
         try:
-            return cls(node, node.controller_address, http, logging, grpc)
+            return cls(node, node.controller_address, http, logging, grpc, tracing=tracing)
         except BaseException:
             node.close()
             raise

@@ -85,7 +85,8 @@ GRPC_MESSAGE, GRPC_STATUS = b"\0", b"\1"
 class CallHead(msgspec.Struct, array_like=True, gc=False):
     """Opens a call. `deadline` is CLOCK_MONOTONIC seconds, 0 for none. An empty `method` means `__call__`.
 
-    `size` is that of a body that is complete and comes in more than one frame; the session sets it.
+    `traceparent` has its tracestate behind it (`base.tracing`). `size` is that of a body that is complete and comes in
+    more than one frame; the session sets it.
     """
 
     kind: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
+from eagleray.base.errors import ConfigError
 from eagleray.base.metrics import Registry
 from eagleray.base.settings import Settings
 from eagleray.base.span_file import SpanFile
 from eagleray.base.span_outbox import Outbox, Processing
 from eagleray.base.spans import Tracer, open_tracer
 from eagleray.base.tracing import TracingOptions, is_sampled, server_timing
+from eagleray.engine.spawn import node_config
 
 
 class Sink:
@@ -218,3 +221,10 @@ def test_the_environment_counts_where_the_config_is_silent() -> None:
 
 def test_server_timing_is_in_milliseconds() -> None:
     assert server_timing({"queue": 0.1234, "total": 5.0}) == b"queue;dur=0.123, total;dur=5.000"
+
+
+def test_without_its_packages_it_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with pytest.raises(ConfigError, match=r"pip install 'eagleray\[otel\]'"):
+        node_config(tracing_config={"enabled": True})
+    assert node_config(tracing_config={"enabled": False}).tracing_config == {"enabled": False}
