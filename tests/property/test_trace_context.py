@@ -6,6 +6,7 @@ import re
 
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.trace import TraceState
 
 from eagleray.base.tracing import (
     context_of,
@@ -56,6 +57,32 @@ def test_what_is_valid_is_read(trace: int, span: int, flags: int) -> None:
     assert read_context(context) == context
     later = f"cc-{trace:032x}-{span:016x}-{flags:02x}-what-comes-later"
     assert read_context(later) == context
+
+
+state = st.one_of(
+    st.text(max_size=600),
+    st.lists(
+        st.tuples(
+            st.text("ab1_-*/@A", max_size=20),
+            st.sampled_from(["=", "=", "=", "", "=="]),
+            st.text("x1 ~!,=\t\né", max_size=260),
+        ).map("".join),
+        max_size=40,
+    ).map(",".join),
+)
+LIKELY = st.lists(st.tuples(st.text("ab1@_", min_size=1, max_size=5), st.text("x1 ", min_size=1)), max_size=5)
+
+
+@given(st.one_of(state, LIKELY.map(lambda pairs: " ,".join(f"{key}={value}" for key, value in pairs))))
+def test_a_state_is_passed_on_if_opentelemetry_takes_it(sent: str) -> None:
+    """What it does not take it would write into a log, at a stranger's wish."""
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+    ours = read_context(parent, sent)[len(parent) + 1 :]
+    theirs = TraceState.from_header([sent])
+    if ours:
+        assert TraceState.from_header([ours]).to_header() == theirs.to_header() == ours
+    else:
+        assert not theirs or len(sent) > 512
 
 
 def test_a_new_trace_that_nobody_records_says_so() -> None:

@@ -18,6 +18,10 @@ _SIZE = 55
 """Characters of a traceparent."""
 _MOST_STATE = 512
 """Characters of a tracestate that are passed on."""
+_MOST_MEMBERS = 32
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz")
+_LETTERS_AND_DIGITS = _LETTERS | frozenset("0123456789")
+_STATE_KEY = _LETTERS_AND_DIGITS | frozenset("_-*/")
 _HEX = frozenset("0123456789abcdef")
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 
@@ -36,9 +40,41 @@ def read_context(traceparent: str, tracestate: str = "") -> str:
     if not _HEX.issuperset(version + trace + span + flags) or trace == _NO_TRACE or span == _NO_SPAN:
         return ""
     text = f"00-{trace}-{span}-{int(flags, 16) & 3:02x}"
-    if tracestate and len(tracestate) <= _MOST_STATE and tracestate.isascii() and tracestate.isprintable():
-        return f"{text} {tracestate}"
-    return text
+    state = _read_state(tracestate) if tracestate else ""
+    return f"{text} {state}" if state else text
+
+
+def _read_state(header: str) -> str:
+    """A tracestate in its shortest form; "" unless all of it is valid (3.3.1)."""
+    if len(header) > _MOST_STATE or not header.isascii() or not header.replace("\t", " ").isprintable():
+        return ""
+    members: dict[str, str] = {}
+    for one in header.split(","):
+        member = one.strip(" \t")
+        if not member:
+            continue
+        key, is_pair, value = member.partition("=")
+        if not is_pair or not value or len(value) > 256 or "=" in value or "\t" in value:
+            return ""
+        if key in members or not _is_state_key(key):
+            return ""
+        members[key] = value
+    return (
+        ",".join([f"{key}={value}" for key, value in members.items()])
+        if len(members) <= _MOST_MEMBERS
+        else ""
+    )
+
+
+def _is_state_key(key: str) -> bool:
+    tenant, is_split, system = key.partition("@")
+    if not _STATE_KEY.issuperset(tenant) or not tenant:
+        return False
+    if not is_split:
+        return tenant[0] in _LETTERS and len(tenant) <= 256
+    if not system or not _STATE_KEY.issuperset(system) or system[0] not in _LETTERS:
+        return False
+    return tenant[0] in _LETTERS_AND_DIGITS and len(tenant) <= 241 and len(system) <= 14
 
 
 def context_of(headers: Sequence[tuple[bytes, bytes]]) -> str:

@@ -76,7 +76,8 @@ def start(
     found = instance.running()
     if found is not None or context.process.runtime is not None:
         _tell_where(found)
-        _warn_about_differences(found, http, grpc, tracing)
+        if found is not None:
+            found.warn_about_differences(http, grpc, tracing)
         return
     if wrong := sorted(set(kwargs) & {"http_host", "http_port", "http_middlewares"}):
         raise ValueError(f"serve.start() takes no {wrong}: use http_options=HTTPOptions(...).")
@@ -97,30 +98,6 @@ def _read_http(
     if where is ProxyLocation.Disabled or (location is None and http.location is ProxyLocation.Disabled):
         return http.model_copy(update={"host": None})
     return http
-
-
-def _warn_about_differences(
-    found: Instance | None, http: HTTPOptions, grpc: gRPCOptions, tracing: TracingConfig
-) -> None:
-    if found is None:
-        return
-    for kind, wanted, given in (
-        ("HTTP", http, found.http),
-        ("gRPC", grpc, found.grpc),
-        ("tracing", tracing, found.tracing),
-    ):
-        differing = [
-            name
-            for name in wanted.model_fields_set
-            # An instance of `eagleray start` has options of its own, whatever they are.
-            if found.places is not None or getattr(wanted, name) != getattr(given, name)
-        ]
-        if differing:
-            logger.warning(
-                "Eagleray is running already; these %s options differ and are ignored: %s.",
-                kind,
-                ", ".join(sorted(differing)),
-            )
 
 
 def _tell_where(found: Instance | None) -> None:

@@ -7,6 +7,7 @@ attached to, because the environment names it or because it is that of `eagleray
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from eagleray.serve.job import job
 from eagleray.serve.runtime import Runtime, RuntimeThread
 from eagleray.spec.options import ControllerOptions, HTTPOptions, LoggingConfig, TracingConfig, gRPCOptions
 from eagleray.wire.control import Empty
+
+logger = logging.getLogger("ray.serve")
 
 SHUTDOWN_TIMEOUT_S = 30.0
 """Time for an ordered end: applications drain. After it node ends what is left within 2 s."""
@@ -101,6 +104,23 @@ class Instance:
             if self._node is None
             else f"Its log: {self._node.logs_dir}/node.log\n{self._node.last_words()}"
         )
+
+    def warn_about_differences(self, http: HTTPOptions, grpc: gRPCOptions, tracing: TracingConfig) -> None:
+        """Of options that somebody wants of an instance which runs already."""
+        pairs = ("HTTP", http, self.http), ("gRPC", grpc, self.grpc), ("tracing", tracing, self.tracing)
+        for kind, wanted, given in pairs:
+            differing = [
+                name
+                for name in wanted.model_fields_set
+                # An instance of `eagleray start` has options of its own, whatever they are.
+                if self.places is not None or getattr(wanted, name) != getattr(given, name)
+            ]
+            if differing:
+                logger.warning(
+                    "Eagleray is running already; these %s options differ and are ignored: %s.",
+                    kind,
+                    ", ".join(sorted(differing)),
+                )
 
     def stop(self, timeout_s: float = SHUTDOWN_TIMEOUT_S) -> None:
         """Ends the instance in order; returns when no process, thread or socket of it is left."""
