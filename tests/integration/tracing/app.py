@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, WebSocket
@@ -34,6 +35,11 @@ class Child:
             raise ValueError("it is negative")
         return await self._add(number)
 
+    async def wait(self, mark: str) -> int:
+        _leave(mark)
+        await asyncio.Event().wait()
+        return 0
+
     async def count(self, limit: int) -> AsyncIterator[int]:
         for number in range(limit):
             yield number
@@ -63,11 +69,19 @@ class Door:
     def sync(self) -> bool:
         return serve.get_trace_context() is not None
 
+    @api.get("/wait")
+    async def wait(self, mark: str) -> int:
+        return await self.child.wait.remote(mark)
+
     @api.websocket("/ws")
     async def talk(self, websocket: WebSocket) -> None:
         await websocket.accept()
         await websocket.send_text(str(serve.get_trace_context() is not None))
         await websocket.close(1000)
+
+
+def _leave(mark: str) -> None:
+    Path(mark).touch()
 
 
 def build() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -149,6 +150,21 @@ def test_failures_are_marked(port: int) -> None:
     child = next(one for one in spans if name_of(one) == CHILD[1])
     assert child["attributes"]["error.type"] == "ValueError"
     assert "negative" not in json.dumps([one for one in spans if is_ours(one)])
+
+
+def test_a_client_that_goes_away_leaves_a_whole_trace_without_an_error(port: int, tmp_path: Path) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4708"
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        mark = tmp_path / "mark"
+        head = f"GET /app/wait?mark={mark} HTTP/1.1\r\nhost: x\r\ntraceparent: 00-{trace}-{PARENT}-01\r\n\r\n"
+        client.sendall(head.encode())
+        wait_until(mark.exists, "the child waits")
+    spans = wait_for(trace, *DOOR, *CHILD)
+    statuses = {name_of(one): one["attributes"].get("status") for one in spans if is_ours(one)}
+    assert statuses["proxy_http_request"] == 499
+    assert statuses["replica_handle_request Child"] == "CANCELLED"
+    replicas = [one for one in spans if one["name"] == "replica_handle_request"]
+    assert {one["status"]["status_code"] for one in replicas} == {"UNSET"}
 
 
 def test_who_is_not_sampled_is_not_recorded(port: int) -> None:
