@@ -83,6 +83,8 @@ def test_who_asks_for_too_much_waits_and_is_then_refused(
     monkeypatch.setattr(records, "LEAST", 1.0)
     monkeypatch.setattr(records, "PER_S", 1000.0)
     monkeypatch.setattr(records, "LONGEST_WAIT_S", 0.25)
+    monkeypatch.setattr(records, "HELD_BACK_S", 0.05)
+    monkeypatch.setattr(records, "MOST_HELD", 5)
 
     async def body(server: Serving) -> None:
         answers = await asyncio.gather(*(server.ask("GET", HISTORY, READER) for _ in range(50)))
