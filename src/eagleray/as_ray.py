@@ -51,7 +51,7 @@ def _run_script(path: str) -> None:
     script.__file__ = path
     script.__dict__["__builtins__"] = builtins
     sys.modules["__main__"] = script
-    exec(compile(source, path, "exec"), script.__dict__)
+    exec(compile(source, path, "exec", dont_inherit=True), script.__dict__)
 
 
 __all__ = ["NeedsRayError", "hook", "install", "is_installed", "main", "remove"]

@@ -57,7 +57,9 @@ def port_of() -> str:
 def test_the_command_line_and_the_config(home: Path) -> None:
     (home / "hello.py").write_text(PROGRAM)
     (home / "c.yaml").write_text(CONFIG)
-    for arguments in (["--as-ray", "hello:app"], ["c.yaml"]):
+    build = [sys.executable, "-m", "eagleray.cli", "build", "--as-ray", "hello:app", "-o", "built.yaml"]
+    subprocess.run(build, cwd=home, check=True, timeout=60)
+    for arguments in (["--as-ray", "hello:app"], ["c.yaml"], ["built.yaml"]):
         with command(home, *arguments, "--port", str(free_port())) as running:
             answer = json.loads(get(f"{running.wait_served()}?name=x"))
             assert answer["text"] == "hello x" and answer["replica"].startswith("replica-")

@@ -105,7 +105,7 @@ class RayOnly:
         raise NeedsRayError(explain(self._name))
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # inspection by libraries
+        if name.startswith("_"):  # inspection by libraries, and by pickle of an object that is not made yet
             raise AttributeError(name)
         raise NeedsRayError(explain(f"{self._name}.{name}"))
 

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 import eagleray
+from eagleray.base import ray_names
 from eagleray.build import build as build_application
 from eagleray.cli.rendering import to_yaml
 from eagleray.spec.application import ApplicationSpec
@@ -29,12 +30,14 @@ _HEADER = f"""# This file was generated using the `eagleray build` command on Ea
 @click.option("-d", "--app-dir", default=".", show_default=True, help="Directory to import from.")
 @click.option("-o", "--output-path", default=None, help="File to write; standard output otherwise.")
 @click.option("--grpc-servicer-functions", multiple=True, metavar="MODULE:FUNCTION", help="May be repeated.")
+@click.option("--as-ray", is_flag=True, help="The code imports ray and ray.serve, and means Eagleray.")
 @click.option("--grpc-enable-reflection/--grpc-disable-reflection", "reflection", default=True)
 def build(
     import_paths: tuple[str, ...],
     app_dir: str,
     output_path: str | None,
     grpc_servicer_functions: tuple[str, ...],
+    as_ray: bool,
     reflection: bool,
 ) -> None:
     """Write a config file for the applications that IMPORT_PATHS lead to, with the options that their code sets."""
@@ -43,7 +46,7 @@ def build(
     for number, path in enumerate(import_paths, 1):
         name = f"app{number}"
         prefix = "/" if len(import_paths) == 1 else f"/{name}"
-        applications.append(_describe(path, name, prefix, directory))
+        applications.append(_describe(path, name, prefix, directory, as_ray))
     config = {
         "proxy_location": "EveryNode",
         "http_options": {"host": "0.0.0.0", "port": 8000},
@@ -71,11 +74,12 @@ def build(
         raise click.ClickException(f"{output_path} cannot be written: {error}") from None
 
 
-def _describe(path: str, name: str, prefix: str, directory: str) -> dict[str, Any]:
+def _describe(path: str, name: str, prefix: str, directory: str, as_ray: bool) -> dict[str, Any]:
     launch = BuilderLaunch(
         import_path=path, name=name, route_prefix=prefix, sys_path=[directory], reload=True
     )
-    with contextlib.redirect_stdout(sys.stderr):  # what the user's modules print is no YAML
+    names = ray_names.hook() if as_ray else contextlib.nullcontext()
+    with names, contextlib.redirect_stdout(sys.stderr):  # what the user's modules print is no YAML
         built = build_application(launch)
     if built.error:
         raise click.ClickException(built.error)
@@ -84,7 +88,7 @@ def _describe(path: str, name: str, prefix: str, directory: str) -> dict[str, An
         "name": name,
         "route_prefix": prefix,
         "import_path": path,
-        "runtime_env": {},
+        "runtime_env": {"env_vars": {ray_names.VARIABLE: "1"}} if as_ray else {},
         "deployments": [
             {
                 key: value

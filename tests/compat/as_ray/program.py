@@ -13,7 +13,10 @@ from ray.serve.exceptions import RayServeException
 from words import Front, Upper
 
 
-@serve.deployment(autoscaling_config=AutoscalingConfig(min_replicas=1, max_replicas=2))
+@serve.deployment(
+    autoscaling_config=AutoscalingConfig(min_replicas=1, max_replicas=2),
+    ray_actor_options={"resources": {"scanner": 1}},
+)
 class Own:
     def __init__(self, upper: Any) -> None:
         self.upper = upper
@@ -24,7 +27,13 @@ class Own:
 
 def main(port: int) -> None:
     print("initialized", ray.is_initialized())
-    ray.init(num_cpus=16, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        num_cpus=16,
+        resources={"scanner": 1},
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
     print("initialized", ray.is_initialized())
     try:
         ray.init()
