@@ -54,7 +54,7 @@ soak: $(BIN)/.dev
 	end=$$(( $$(date +%s) + $(SOAK_S) )); while [ $$(date +%s) -lt $$end ]; do SEED=$$(date +%s) CRASH_EVERY_POINT=1 ROLLOUTS=100 SOAK_STREAM_MEGABYTES=10000 $(BIN)/python -m pytest -q tests/fault || exit 1; done
 
 fuzz: $(BIN)/.dev
-	for name in http websocket wire typed; do $(BIN)/python -m tests.fuzz.run $$name -max_len=4096 -timeout=10 -rss_limit_mb=1024 -max_total_time=$(FUZZ_S) || exit 1; done
+	for name in http websocket wire typed trace; do $(BIN)/python -m tests.fuzz.run $$name -max_len=4096 -timeout=10 -rss_limit_mb=1024 -max_total_time=$(FUZZ_S) || exit 1; done
 
 clean:
 	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis

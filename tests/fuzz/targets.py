@@ -8,6 +8,7 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from opentelemetry.trace import TraceState
 from pydantic import BaseModel, Field
 from tests.session_pair import Pair
 from tests.unit.http.reading import outcome
@@ -16,6 +17,7 @@ from tests.unit.replica.typed.asking import entry_of, request
 from tests.websocket_frames import DEFLATE
 
 from eagleray.base.errors import ProtocolError
+from eagleray.base.tracing import context_of, headers_of
 from eagleray.replica.typed import RequestRefused, TypedEntry
 from eagleray.wire.session import Session
 
@@ -70,6 +72,21 @@ def typed(data: bytes) -> None:
         entry(request(data[1:], content_type=kind))
 
 
+def trace(data: bytes) -> None:
+    """A trace context, which is a valid one but for some bytes: what is read is valid, and OpenTelemetry takes it."""
+    changes, _, state = data.partition(b"\n")
+    parent = bytearray(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    for at, byte in zip(changes[::2], changes[1::2], strict=False):
+        parent[at % 64 : at % 64 + 1] = bytes((byte,))
+    context = context_of(
+        [(b"traceparent", bytes(parent)), *((b"tracestate", one) for one in state.split(b"\n"))]
+    )
+    if context:
+        assert context_of(headers_of(context)) == context
+        kept = context[56:]
+        assert TraceState.from_header([kept]).to_header() == kept
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (http, websocket, wire, typed)
+    target.__name__: target for target in (http, websocket, wire, typed, trace)
 }

@@ -161,7 +161,6 @@ def open_tracer(
     instance: str,
     directory: str,
     registry: Registry,
-    resource: Mapping[str, str] | None = None,
 ) -> Tracer | None:
     """The tracer of this process; None where tracing is off, or cannot be, which the log tells.
 
@@ -176,8 +175,8 @@ def open_tracer(
         from eagleray.base.span_outbox import Outbox
 
         outbox = Outbox(_sink(options, component, instance, directory))
-        own = {"service.name": component, "service.namespace": _SCOPE, "service.instance.id": instance}
-        tracer = Tracer(outbox, options.sampling_ratio, {**own, **(resource or {})})
+        named = {"service.name": component, "service.namespace": _SCOPE, "service.instance.id": instance}
+        tracer = Tracer(outbox, options.sampling_ratio, named)
     except Exception as error:  # what a user's function raises, and whatever a foreign library does
         logger.error("Nothing is traced here: %s: %s", type(error).__name__, error)
         return None
