@@ -45,10 +45,12 @@ def retire_before_the_successor_is_up(patch: Patch) -> None:
     replace: Callable[..., None] = deployment._replace
 
     def hasty(
-        plan: Any, world: Any, one: Any, goal: Any, instances: Any, current: Any, old: Any, now: float
+        plan: Any, world: Any, one: Any, goal: Any, instances: Any, current: Any, old: Any, *rest: Any
     ) -> None:
-        going = list(old)
-        replace(plan, world, one, goal, instances, current, old, now)
+        going = [
+            other for other in old if other.is_listed
+        ]  # else what restores the old version starts without end
+        replace(plan, world, one, goal, instances, current, old, *rest)
         deployment._retire(plan, going, "too early")
 
     patch.setattr(deployment, "_replace", hasty)
