@@ -75,6 +75,7 @@ class Router:
         self._tasks = Tasks("router")
         self._dialling: set[asyncio.Task[None]] = set()
         self._missing: dict[str, asyncio.TimerHandle] = {}
+        self._lost: NotRunningError | None = None
         self._closed = False
         self._pulse = Pulse(self._pools)
         self.on_starved: Callable[[str], object] | None = None
@@ -143,6 +144,7 @@ class Router:
 
     def update(self, table: RoutingTable) -> None:
         """Takes over a newer table."""
+        self._lost = None
         if table.routes != self.table.routes:
             self.matcher = RouteMatcher(table.routes)
         self.table = table
@@ -152,6 +154,17 @@ class Router:
             for route in table.routes:
                 self.open(route.deployment)
         self._pulse.watch()
+
+    def lose(self, error: NotRunningError) -> None:
+        """The instance has ended: who waits is told so, and others after a while, unless another one takes its place.
+
+        The tables of that one are new, whatever their version is.
+        """
+        if self._lost is None:
+            for pool in self._pools.values():
+                pool.fail_waiting(error)
+            self.update(RoutingTable())
+            self._lost = error
 
     async def settled(self, timeout_s: float = 2.0) -> None:
         """Waits until the connections that the last table asked for are there, have failed, or the time is up."""
@@ -172,13 +185,15 @@ class Router:
 
     def missed(self, pool: Pool) -> None:
         """Calls wait for what the table does not name: for a while only, once there is a table."""
-        if self.table.version and pool.key not in self._missing:
+        if (self.table.version or self._lost) and pool.key not in self._missing:
             loop = asyncio.get_running_loop()
             self._missing[pool.key] = loop.call_later(_UNKNOWN_S, self._give_up, pool)
 
     def _give_up(self, pool: Pool) -> None:
         self._missing.pop(pool.key, None)
-        if pool.entry is None:
+        if pool.entry is None and self._lost is not None:
+            pool.fail_waiting(self._lost)
+        elif pool.entry is None:
             pool.fail_unavailable("it does not exist: it was deleted or never deployed")
 
     def starved(self, pool: Pool) -> None:

@@ -1,7 +1,8 @@
 """Keeps a router's table up to date: one streaming call to the controller, acknowledged version by version.
 
 The controller's socket is bound by node and outlives the controller, so a dial while it is down waits in the backlog
-and needs no retry loop. Until a new table comes the old one is used.
+and needs no retry loop. Until a new table comes the old one is used. Only a socket that nobody has any more says that
+the whole instance has ended, which a driver may outlive.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 
 import msgspec
 
-from eagleray.base.errors import EaglerayError
+from eagleray.base.errors import EaglerayError, NotRunningError
 from eagleray.base.ids import new_unique_id
 from eagleray.base.tasks import Tasks
 from eagleray.routing.load import LoadReports
@@ -31,7 +32,7 @@ _REDIAL_S = 0.1
 class Subscription:
     """Follows the controller at `address` on behalf of `router`. `name` tells operators who this is.
 
-    `tells_metrics`: this is a driver, whom nobody asks for its metrics.
+    `is_driver`: nobody asks for its metrics, and it may outlive the instance.
     """
 
     def __init__(
@@ -41,15 +42,16 @@ class Subscription:
         name: str,
         connect: Connect = Client.connect,
         *,
-        tells_metrics: bool = False,
+        is_driver: bool = False,
     ) -> None:
         self._connect = connect
+        self._is_driver = is_driver
         self._router = router
         self._address = address
         self._subscriber = f"{name}-{new_unique_id()}"
         self._tasks = Tasks("subscription")
         self._loads = LoadReports(router, self._subscriber)
-        self._metering = Metering(router.registry, self._subscriber) if tells_metrics else None
+        self._metering = Metering(router.registry, self._subscriber) if is_driver else None
         self._first = asyncio.Event()
 
     async def start(self, *, wait: bool = True) -> None:
@@ -70,6 +72,10 @@ class Subscription:
                 client = await self._connect(self._address)
             except (OSError, EaglerayError) as error:
                 logger.debug("controller cannot be reached: %s", error)
+                if self._is_driver and isinstance(error, ConnectionRefusedError | FileNotFoundError):
+                    self._router.lose(
+                        NotRunningError(f"The Eagleray instance at {self._address} has ended ({error}).")
+                    )
                 await asyncio.sleep(_REDIAL_S)
                 continue
             try:

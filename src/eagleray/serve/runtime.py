@@ -173,7 +173,7 @@ class Runtime:
         """Begins to follow the routing table, unless that has begun; calls wait in the router until it is there."""
         if self._subscription is None:
             self._subscription = Subscription(
-                self._router, self.address, self._name, tells_metrics=self._is_driver
+                self._router, self.address, self._name, is_driver=self._is_driver
             )
             self._watching = self._tasks.start(self._subscription.start(), name="wait for the first table")
             self.submit_here = self._router.submit

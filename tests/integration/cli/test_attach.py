@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.integration.cli.command import get
 from tests.integration.cli.detached import Shell, shell
+from tests.waiting import wait_until
 
 SCRIPT = """
 import sys
@@ -73,3 +74,65 @@ def test_a_script_trusts_nothing_that_is_left_of_an_instance_or_is_somebody_else
         assert script(user, "status").stdout == "[] 0\n"
         os.chmod(home / "run/main", 0o700)
         user.start()
+
+
+SLOW = """
+import asyncio
+from pathlib import Path
+from eagleray import serve
+
+@serve.deployment(max_ongoing_requests=1)
+class Slow:
+    async def __call__(self, seconds):
+        Path(__file__).with_name("begun").touch()
+        await asyncio.sleep(seconds)
+        return "done"
+
+app = Slow.bind()
+"""
+
+WAITING = """
+import sys
+from eagleray import serve
+from eagleray.serve.exceptions import RayServeException
+
+handle = serve.get_app_handle("default")
+running, waiting = handle.remote(600.0), handle.remote(0.0)
+print("sent", flush=True)
+for response in running, waiting:
+    try:
+        response.result()
+    except RayServeException as error:
+        print(type(error).__name__, flush=True)
+sys.stdin.readline()
+print(handle.remote(0.0).result(), flush=True)
+"""
+
+
+def test_calls_that_wait_do_not_outlive_the_instance(home: Path) -> None:
+    with shell(home) as user:
+        user.write("slow.py", SLOW)
+        (home / "script.py").write_text(WAITING)
+        user.start()
+        user("deploy", "slow:app", "--wait")
+        user.remember()
+        process = subprocess.Popen(
+            [sys.executable, "script.py"],
+            cwd=user.home,
+            env=user.environ | {"EAGLERAY_ATTACH": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            assert process.stdout is not None and process.stdin is not None
+            assert process.stdout.readline() == "sent\n"
+            wait_until((home / "begun").exists, "the first call")
+            user.kill_everything()
+            assert process.stdout.readline() == "ReplicaDiedError\n"
+            assert process.stdout.readline() == "NotRunningError\n"
+            user.start()
+            process.stdin.write("\n")
+            process.stdin.close()
+            assert process.stdout.readline() == "done\n", "its handles serve the next life, too"
+            assert process.wait(60) == 0
