@@ -8,7 +8,7 @@ shown gets the values that are kept, since a hidden value means "as it is". Pure
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 HIDDEN = "<hidden>"
@@ -19,13 +19,16 @@ Path = tuple[str | int, ...]
 _VARIABLES = "env_vars"
 
 _KEY = re.compile(
-    r"(?:^|_)(?:pass(?:word|wd|phrase|code)?|pwd|secrets?|credentials?|token|auth|authorization|cookie|dsn"
-    r"|signature|connection_string|(?:api|access|private|secret|account|shared|encryption|signing|master)_?key)"
+    r"(?:^|_)(?:pass(?:word|wd|phrase|code)?s?|pwd|secrets?|credentials?|token|auth|authorization|cookies?|dsn"
+    r"|signature|connection_string|(?:api|access|private|secret|account|shared|encryption|signing|master)_?keys?"
+    r"|(?<![a-z_])tokens|(?:api|access|auth|bearer|refresh)_tokens)"
     r"(?:_(?:value|string|b64|base64))?$"
 )
 _NO_SECRET = re.compile(
     r"(?:^|_)(?:eos|bos|pad|unk|sep|cls|mask|stop|start|end|special|image|video|audio|chat)_token$"
 )
+_PASSWORD = re.compile(r"(?:^|_)(?:pass(?:word|wd|phrase|code)?|pwd)$")
+"""YAML makes numbers of some of them."""
 """Tokens of language models."""
 
 _PARAMETER = (
@@ -43,8 +46,12 @@ _SIGNS = ("://", "=", "earer", "asic", "EARER", "ASIC")
 
 def is_secret(key: str) -> bool:
     """Whether what is called so is a secret."""
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower().replace("-", "_").replace(" ", "_")
+    name = _words(key)
     return _KEY.search(name) is not None and _NO_SECRET.search(name) is None
+
+
+def _words(key: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower().replace("-", "_").replace(" ", "_")
 
 
 def hide_text(text: str) -> str:
@@ -67,11 +74,41 @@ def hide(value: Any) -> Any:
 
 
 def _hide_item(key: str, item: Any) -> Any:
+    return _cover_of(key, item)(item)
+
+
+Cover = Callable[[Any], Any]
+
+
+def _cover_of(key: str, item: Any, around: Cover = hide) -> Cover:
+    """What hides `item`, which stands under `key` in something that `around` hides."""
+    if around is not hide:
+        return around
     if key == _VARIABLES and isinstance(item, Mapping):
-        return dict.fromkeys(item, HIDDEN)
-    if isinstance(item, str) and item and is_secret(key):
-        return HIDDEN
-    return hide(item)
+        return _cover_all
+    if is_secret(key):
+        return _cover_password if _PASSWORD.search(_words(key)) else _cover_texts
+    return hide
+
+
+def _cover_all(value: Any) -> Any:
+    return dict.fromkeys(value, HIDDEN) if isinstance(value, Mapping) else HIDDEN
+
+
+def _cover_texts(value: Any, numbers: bool = False) -> Any:
+    """All texts are hidden, also those further in."""
+    if isinstance(value, str):
+        return HIDDEN if value else value
+    if isinstance(value, Mapping):
+        return {key: _cover_texts(item, numbers) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cover_texts(item, numbers) for item in value]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return HIDDEN if numbers and is_number else value
+
+
+def _cover_password(value: Any) -> Any:
+    return _cover_texts(value, numbers=True)
 
 
 def restore(shown: Any, kept: Any) -> tuple[Any, list[Path]]:
@@ -87,7 +124,7 @@ def restore(shown: Any, kept: Any) -> tuple[Any, list[Path]]:
 _NOTHING = object()
 
 
-def _restore(shown: Any, kept: Any, path: Path, missing: list[Path]) -> Any:
+def _restore(shown: Any, kept: Any, path: Path, missing: list[Path], cover: Cover = hide) -> Any:
     if isinstance(shown, str):
         if HIDDEN not in shown:
             return shown
@@ -98,23 +135,35 @@ def _restore(shown: Any, kept: Any, path: Path, missing: list[Path]) -> Any:
     if isinstance(shown, dict):
         known = kept if isinstance(kept, dict) else {}
         return {
-            key: _restore(item, known.get(key, _NOTHING), (*path, str(key)), missing)
+            key: _restore(
+                item, known.get(key, _NOTHING), (*path, str(key)), missing, _cover_of(str(key), item, cover)
+            )
             for key, item in shown.items()
         }
     if isinstance(shown, list):
         members = kept if isinstance(kept, list) else []
         return [
-            _restore(item, _counterpart(item, index, members), (*path, index), missing)
+            _restore(item, _counterpart(shown, index, members, cover), (*path, index), missing, cover)
             for index, item in enumerate(shown)
         ]
     return shown
 
 
-def _counterpart(item: Any, index: int, kept: list[Any]) -> Any:
-    """The member of a kept list that `item` shows: that of its name, else its own place's, else one that looks so."""
-    if isinstance(item, dict) and "name" in item:
-        named = (one for one in kept if isinstance(one, dict) and one.get("name") == item["name"])
-        return next(named, _NOTHING)
-    if index < len(kept) and (item == HIDDEN or hide(kept[index]) == item):
-        return kept[index]
-    return next((one for one in kept if hide(one) == item), _NOTHING)
+def _counterpart(shown: list[Any], index: int, kept: list[Any], cover: Cover) -> Any:
+    """The member of a kept list that a shown one stands for: that of its name, or else one that is shown so.
+
+    Of several that cannot be told apart each stands for the one in its turn, as long as none is missing: nobody can say
+    whose secret went then.
+    """
+    item = shown[index]
+    name = item.get("name") if isinstance(item, dict) else None
+    if name is not None:
+        alike = [at for at, one in enumerate(shown) if isinstance(one, dict) and one.get("name") == name]
+        known = [one for one in kept if isinstance(one, dict) and one.get("name") == name]
+    else:
+        alike = [at for at, one in enumerate(shown) if one == item]
+        known = [one for one in kept if cover(one) == item]
+    turn = alike.index(index)
+    if len(alike) < len(known) and any(one != known[0] for one in known):
+        return _NOTHING
+    return known[turn] if turn < len(known) else _NOTHING

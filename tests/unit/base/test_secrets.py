@@ -15,7 +15,8 @@ from eagleray.base.secrets import HIDDEN, hide, hide_text, is_secret, restore
     [
         "password", "DB_PASSWORD", "passwd", "api_key", "apiKey", "OPENAI_API_KEY", "hfToken", "token", "client-secret",
         "secrets", "AWS_SECRET_ACCESS_KEY", "private_key", "Authorization", "cookie", "credentials", "redis_dsn",
-        "ssl_keyfile_password", "aws_session_token", "account_key",
+        "ssl_keyfile_password", "aws_session_token", "account_key", "api_keys", "tokens", "accessTokens", "passwords",
+        "cookies",
     ],
 )  # fmt: skip
 def test_names_of_secrets(key: str) -> None:
@@ -24,8 +25,8 @@ def test_names_of_secrets(key: str) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["tokenizer", "max_tokens", "eos_token", "pad_token", "keys", "key", "passes", "compass", "author", "monkey",
-     "ssl_keyfile", "secretary", "authority", "token_count"],
+    ["tokenizer", "max_tokens", "stop_tokens", "eos_token", "pad_token", "keys", "key", "passes", "compass", "author",
+     "monkey", "ssl_keyfile", "secretary", "authority", "token_count"],
 )  # fmt: skip
 def test_names_of_other_things(key: str) -> None:
     assert not is_secret(key)
@@ -107,6 +108,40 @@ def test_new_values_count_and_what_is_not_kept_is_told() -> None:
         ("deployments", 0, "ray_actor_options", "runtime_env", "env_vars", "B"),
     ]
     assert restore(hide(CONFIG), {})[1]
+
+
+def test_whatever_is_under_the_name_of_a_secret_is_hidden() -> None:
+    value = {
+        "api_keys": ["k1", "k2"],
+        "credentials": {"user": "u", "days": 3},
+        "password": 1234,
+        "tokens": [5],
+    }
+    shown = hide(value)
+    assert shown == {
+        "api_keys": [HIDDEN, HIDDEN],
+        "credentials": {"user": HIDDEN, "days": 3},
+        "password": HIDDEN,
+        "tokens": [5],
+    }
+    assert restore(shown, value) == (value, [])
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        [{"name": "m", "password": "a"}, {"name": "m", "password": "b"}],
+        [{"password": "a"}, {"password": "b"}],
+        ["redis://:a@h", "redis://:b@h"],
+    ],
+)
+def test_secrets_that_look_alike_are_not_mixed_up(kept: list[Any]) -> None:
+    shown = hide(kept)
+    assert restore(shown, kept) == (kept, [])
+    assert restore([*shown, "more"], kept) == ([*kept, "more"], [])
+    assert restore(shown[1:], kept)[1], "nobody can say which one has gone"
+    assert restore(shown[1:], [kept[0], kept[0]]) == ([kept[0]], []), "which makes no difference here"
+    assert restore([*shown, shown[0]], kept)[1] != []
 
 
 json_values = st.recursive(
