@@ -24,6 +24,8 @@ PREFIX = "eagleray-"
 MAX_RUNTIME_DIR_CHARS = 50
 """A Unix socket's path has at most 107; `<instance id>.sock` needs the rest."""
 
+_MAX_HOME_CHARS = MAX_RUNTIME_DIR_CHARS - len(PREFIX) - 9
+
 _NEWBORN_S = 5.0
 """A directory may be this young and not locked yet."""
 
@@ -70,9 +72,15 @@ def make_session_dir(settings: Settings) -> tuple[str, int]:
 def main_runtime_dir(settings: Settings) -> str:
     """Where the sockets of this user's detached instance are; OSError when others may write there.
 
-    Always the same path, so that later commands find it.
+    Always the same path, so that later commands find it. So a home that was asked for and is not fit is an
+    OSError, too: elsewhere there may be another instance, which nobody has meant.
     """
     home = _runtime_home(settings)
+    if home is None and (wanted := settings.runtime_home):
+        raise PermissionError(
+            f"EAGLERAY_RUNTIME_HOME={wanted!r} must be a directory of yours that nobody else may enter (mode 0700), "
+            f"and its path have at most {_MAX_HOME_CHARS} characters."
+        )
     path = Path("/tmp", f"{PREFIX}main-{os.getuid()}") if home is None else home / "main"
     if os.path.lexists(path) and not _is_private(path):
         raise PermissionError(f"{path} must be a directory of yours that nobody else may enter; remove it.")
@@ -99,7 +107,7 @@ def _runtime_home(settings: Settings) -> Path | None:
     wanted = settings.runtime_home
     if not wanted and os.environ.get("XDG_RUNTIME_DIR"):
         wanted = os.path.join(os.environ["XDG_RUNTIME_DIR"], "eagleray")
-    if not wanted or len(wanted) + len(PREFIX) + 9 > MAX_RUNTIME_DIR_CHARS:
+    if not wanted or len(wanted) > _MAX_HOME_CHARS:
         return None
     try:
         os.makedirs(wanted, mode=0o700, exist_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eagleray.base.settings import Settings
-from eagleray.engine.sessions import make_runtime_dir, make_session_dir
+from eagleray.engine.sessions import main_runtime_dir, make_runtime_dir, make_session_dir
 
 
 @pytest.fixture
@@ -60,6 +60,14 @@ def test_runtime_home_that_others_may_enter_is_not_used(home: Path) -> None:
     os.close(lock)
     os.rmdir(path)
     assert Path(path).parent != shared
+
+
+@pytest.mark.parametrize("name", ["shared", "x" * 90])
+def test_a_wanted_home_of_the_lasting_instance_is_used_or_refused(home: Path, name: str) -> None:
+    (home / name).mkdir(mode=0o755)
+    with pytest.raises(PermissionError, match="EAGLERAY_RUNTIME_HOME="):
+        main_runtime_dir(Settings(runtime_home=str(home / name)))
+    assert main_runtime_dir(Settings(runtime_home=str(home / "run"))) == str(home / "run" / "main")
 
 
 def test_what_dead_instances_left_is_removed_and_the_living_stay(home: Path) -> None:
