@@ -317,8 +317,9 @@ def test_no_secret_is_shown_anywhere(shown: Shown) -> None:
 
 def test_what_is_shown_of_a_config_deploys_as_it_was(shown: Shown) -> None:
     before = shown.user.details()["applications"]["door"]["deployments"]["Door"]["replicas"]
-    told = {"applications": list(yaml.safe_load_all(shown.user("config")))}
-    shown.user.write("again.yaml", yaml.safe_dump(told))
+    listed = shown.user("config")
+    told = {"applications": list(yaml.safe_load_all(listed))}
+    shown.user.write("again.yaml", listed)
     shown.user("deploy", "again.yaml")
     assert shown.user.details()["applications"]["door"]["deployments"]["Door"]["replicas"] == before
     for one in told["applications"]:

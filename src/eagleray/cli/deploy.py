@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eagleray.cli.connection import address_option, connected, find_address, run
-from eagleray.cli.files import parse_arguments, read_environment, read_file
+from eagleray.cli.files import Listed, is_file, parse_arguments, read_environment, read_file
 from eagleray.wire.control import Accepted, ApplyConfig, Progress, WaitApplications, decode
 
 if TYPE_CHECKING:
@@ -43,12 +43,15 @@ def deploy(
 ) -> None:
     """Make CONFIG (a YAML or JSON file) what the instance runs; applications of a former file that it does not name go.
 
+    What `eagleray config` has printed may be CONFIG, too: other applications stay then. '-' is standard input.
+
     An import path ('module:app', with KEY=VALUE arguments of a builder) in place of a file is the one application.
     """
     where = find_address(address)
     path = config_or_import_path
-    if os.path.isfile(path):
+    if is_file(path):
         data = read_file(path)
+        merge = merge or isinstance(data, Listed)
         if arguments:
             raise click.ClickException("Application arguments cannot be specified for a config file.")
         ignored = [runtime_env, runtime_env_json, working_dir, name, route_prefix]

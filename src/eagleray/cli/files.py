@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import click
 import yaml
 
 from eagleray.base.errors import ConfigError
-from eagleray.spec.texts import parse_yaml, yaml_mistake
+from eagleray.spec.texts import parse_documents, yaml_mistake
 
 
 def parse_arguments(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -27,16 +28,28 @@ def parse_arguments(pairs: tuple[str, ...]) -> dict[str, str]:
     return arguments
 
 
+STDIN = "-"
+
+
+class Listed(dict[str, Any]):
+    """A config made of applications as `eagleray config` prints them: it says nothing of others nor the instance."""
+
+
+def is_file(path: str) -> bool:
+    """Whether a config is to be read there: a file, a pipe (`<(...)`), or STDIN."""
+    return path == STDIN or (os.path.exists(path) and not os.path.isdir(path))
+
+
 def read_file(path: str) -> Any:
     """What a YAML or JSON file holds; relative paths of environments are taken from where the file is."""
     try:
-        data = _parse(Path(path).read_text(), path)
+        data = _parse(sys.stdin.read() if path == STDIN else Path(path).read_text(), path)
     except (OSError, UnicodeDecodeError) as error:
         raise click.ClickException(f"{path} cannot be read: {error}") from None
     applications = data.get("applications") if isinstance(data, dict) else None
     for application in applications if isinstance(applications, list) else []:
         if isinstance(application, dict):
-            base = Path(path).resolve().parent
+            base = Path(path).resolve().parent if os.path.isfile(path) else Path.cwd()
             _settle(application.get("runtime_env"), base)
             deployments = application.get("deployments")
             for one in deployments if isinstance(deployments, list) else []:
@@ -48,17 +61,30 @@ def read_file(path: str) -> Any:
 def _parse(text: str, source: str) -> Any:
     """JSON first: YAML takes it too, unless it is indented with tabs."""
     try:
-        return json.loads(text, object_pairs_hook=_unique)
+        return _whole([json.loads(text, object_pairs_hook=_unique)], source)
     except _TwiceError:
         text = text.replace("\t", " ")  # read as YAML it is told by its lines
     except (ValueError, RecursionError):
         pass
     try:
-        return parse_yaml(text)
+        return _whole(parse_documents(text), source)
     except ConfigError as error:
         raise click.ClickException(f"{source} is not valid:\n{error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that there never was
         raise click.ClickException(f"{source} is no YAML, nor JSON: {yaml_mistake(error)}") from None
+
+
+def _whole(documents: list[Any], source: str) -> Any:
+    """What the documents of a file say together."""
+    listed = [one for one in documents if isinstance(one, dict) and "name" in one and "import_path" in one]
+    if listed and len(listed) == len(documents) and not any("applications" in one for one in listed):
+        return Listed(applications=listed)
+    if len(documents) > 1:
+        raise click.ClickException(
+            f"{source} has {len(documents)} documents: a config is one, unless each is an application with 'name' "
+            "and 'import_path', as `eagleray config` prints them."
+        )
+    return documents[0] if documents else None
 
 
 class _TwiceError(Exception):

@@ -15,17 +15,14 @@ from eagleray.reconcile import events as e
 from eagleray.reconcile.instance import GOING, LISTED, TABLE, Instance, InstanceState, Trigger
 from eagleray.reconcile.lifecycle import HEALTH_MISSES
 from eagleray.reconcile.rollout import Goal, failure_message
-from eagleray.reconcile.status import application_overview, deployment_overview, deployment_status
-from eagleray.reconcile.target import PROXY_KEYS
+from eagleray.reconcile.status import application_overview
 from eagleray.reconcile.world import Deployment, World
 from eagleray.spec.status import DeploymentStatusTrigger
 
 NOT_WANTED = "nobody wants it any more"
 """Why an instance was not started that has been told to go meanwhile."""
 
-Add = Callable[..., None]
-"""`Chronicle.add`, or what ignores it."""
-
+_UNSPECIFIED = DeploymentStatusTrigger.UNSPECIFIED
 _CRASHES = (Trigger.FAILED, Trigger.REJECTED, Trigger.LOST, Trigger.EXITED)
 _RETIRED = (Trigger.RETIRE, Trigger.RETIRE_UNHEARD)
 
@@ -75,7 +72,7 @@ class Occurrences:
         }
 
     def on_event(self, event: e.Event) -> None:
-        """What it marks is looked at in `settle`."""
+        """Events that say nothing new cost two look-ups."""
         handler = self._handlers.get(type(event))
         if handler is not None:
             handler(event)
@@ -88,12 +85,14 @@ class Occurrences:
         name = getattr(event, "name", None)
         key = getattr(event, "key", None) or getattr(getattr(event, "row", None), "owner", None)
         ref = getattr(event, "ref", None)
-        if isinstance(found := name or key, str):
-            self._dirty.add(found)
+        if name is not None:
+            self._dirty.add(name)
+        elif key is not None:
+            self._dirty.add(key.partition("#")[0])
         elif ref is not None:
             instance = self._world.instances.get(ref)
             if instance is not None:
-                self._dirty.add(instance.row.owner)
+                self._dirty.add(instance.row.owner.partition("#")[0])
         else:
             self._dirty.update(self._world.applications)
 
@@ -229,48 +228,33 @@ class Occurrences:
 
     def settle(self) -> None:
         """Tells of statuses and rollouts that are others than before. What a new controller finds is not news."""
+        if not self._dirty:
+            return
         dirty, self._dirty = sorted(self._dirty), set()
-        add = _quiet if self._is_first else self._chronicle.add
-        self._is_first = False
-        changed: dict[str, None] = {}
-        for key in dirty:
-            is_application = key in self._world.applications
-            keys = self._world.deployments_of(key) if is_application else [key]
-            news = [self._look_at_deployment(one, add) for one in keys]
-            if is_application or True in news:
-                changed[key.partition("#")[0]] = None
-        for name in changed:
+        for name in dirty:
             if name in self._world.applications:
-                self._look_at_application(name, add)
+                self._look(name, tell=not self._is_first)
+        self._is_first = False
 
-    def _look_at_deployment(self, key: str, add: Add) -> bool:
-        """Says whether its status is another one, or none any more."""
-        deployment = self._world.deployments.get(key)
-        if deployment is None:
-            return True
-        if key in PROXY_KEYS:
-            return False
-        self._look_at_rollout(key, deployment, add)
-        status, trigger = deployment_status(deployment)
-        former = self._deployments.get(key)
-        if former == status:
-            return False
-        self._deployments[key] = status
-        cause = deployment_overview(self._world, key).message
-        if not cause and trigger is not DeploymentStatusTrigger.UNSPECIFIED:
-            cause = trigger
-        add(Kind.DEPLOYMENT_STATUS, f"{former} -> {status}" if former else str(status), cause, key=key)
-        return True
-
-    def _look_at_application(self, name: str, add: Add) -> None:
+    def _look(self, name: str, *, tell: bool) -> None:
+        add = self._chronicle.add if tell else _quiet
+        for key in self._world.deployments_of(name):
+            self._look_at_rollout(key, self._world.deployments[key], add)
         overview = application_overview(self._world, name)
-        former, status = self._applications.get(name), overview.status
-        if former != status:
-            self._applications[name] = status
-            message = f"{former} -> {status}" if former else str(status)
+        for deployment, one in overview.deployments.items():
+            key = f"{name}#{deployment}"
+            if (former := self._deployments.get(key)) != one.status:
+                self._deployments[key] = one.status
+                message = f"{former} -> {one.status}" if former else f"{one.status}"
+                trigger = "" if one.status_trigger is _UNSPECIFIED else one.status_trigger
+                cause = one.message or trigger
+                add(Kind.DEPLOYMENT_STATUS, message, cause, key=key)
+        if (former := self._applications.get(name)) != overview.status:
+            self._applications[name] = overview.status
+            message = f"{former} -> {overview.status}" if former else f"{overview.status}"
             add(Kind.APPLICATION_STATUS, message, overview.message, key=name)
 
-    def _look_at_rollout(self, key: str, deployment: Deployment, add: Add) -> None:
+    def _look_at_rollout(self, key: str, deployment: Deployment, add: Callable[..., None]) -> None:
         target, rollout = deployment.target, deployment.row.rollout
         if target is None:
             return

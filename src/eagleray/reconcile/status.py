@@ -110,7 +110,7 @@ def _preparing_message(preparing: Mapping[str, str], build: BuildRequest) -> str
 def deployment_overview(world: World, key: str) -> DeploymentStatusOverview:
     deployment = world.deployments[key]
     counts = Counter(replica_state(instance.state) for instance in world.instances_of(key))
-    status, trigger = deployment_status(deployment)
+    status, trigger = _deployment_status(world, deployment)
     return DeploymentStatusOverview(status, trigger, dict(counts), hide_text(_message(world, deployment)))
 
 
@@ -122,8 +122,9 @@ def proxy_error(world: World, key: str = PROXY_KEY) -> str:
     return proxies.row.rollout.error
 
 
-def deployment_status(deployment: Deployment) -> tuple[DeploymentStatus, DeploymentStatusTrigger]:
-    """Without what takes time to find out: counts and the message."""
+def _deployment_status(
+    world: World, deployment: Deployment
+) -> tuple[DeploymentStatus, DeploymentStatusTrigger]:
     target, rollout = deployment.target, deployment.row.rollout
     if target is None:
         return _S.UPDATING, _T.DELETING

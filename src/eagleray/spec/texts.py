@@ -1,13 +1,14 @@
 """Configs as text: JSON and YAML become values, unless they hold more of them than a config ever does.
 
-A key that a mapping of YAML has twice is a mistake, where other readers let the last one win without a word: it is told
-with its place and both lines. JSON's limit is judged before it is parsed, because its parser holds the interpreter for
-as long as it works: what passes takes it some tens of milliseconds at most. May take seconds otherwise, so whoever
-serves others calls it in a thread.
+A key that a mapping has twice is a mistake, where other readers let the last one win without a word: it is told
+with its place, in YAML with both lines. JSON's limit is judged before it is parsed, because its parser holds the
+interpreter for as long as it works: what passes takes it some tens of milliseconds at most. May take seconds otherwise,
+so whoever serves others calls it in a thread.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -31,9 +32,40 @@ def parse_json(body: bytes) -> Any:
             f"The body has more than {MAX_VALUES} values; pass large data in a file of its own."
         )
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        value = msgspec.json.decode(body)
+        lines = _repeated(json.loads(body, object_pairs_hook=_Object))
+    except (RecursionError, ValueError) as error:  # msgspec's are ValueErrors, so are numbers of 5,000 digits
         raise ConfigError(f"The body is not valid JSON: {error}") from None
+    if lines:
+        raise ConfigError("The body is not valid:\n" + "\n".join(lines))
+    return value
+
+
+class _Object:
+    """The members of an object in their order, whatever their keys are."""
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        self.pairs = pairs
+
+
+def _repeated(root: Any) -> list[str]:
+    """A line for each key that its object has already."""
+    found: list[str] = []
+    stack: list[tuple[Any, Path]] = [(root, ())]
+    while stack:
+        value, path = stack.pop()
+        if isinstance(value, list):
+            stack += [(item, (*path, index)) for index, item in enumerate(value)]
+        elif isinstance(value, _Object):
+            stack += [(item, (*path, key)) for key, item in value.pairs]
+            known: set[str] = set()
+            for key, _ in value.pairs:
+                if key in known:
+                    found.append(f"{show((*path, key))}: is given twice; keep one")
+                known.add(key)
+    return tell(sorted(found))
 
 
 def _counts_beyond(body: bytes, most: int) -> bool:
@@ -56,13 +88,28 @@ def parse_yaml(text: str | bytes) -> Any:
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
-        if node is None:
-            return None
-        if lines := _duplicates(node):
-            raise ConfigError("\n".join(lines))
-        return loader.construct_document(node)
+        return None if node is None else _construct(loader, node)
     finally:
         loader.dispose()
+
+
+def parse_documents(text: str) -> list[Any]:
+    """As `parse_yaml`, of a text that may hold several documents, or none."""
+    import yaml
+
+    loader, found = yaml.SafeLoader(text), []
+    try:
+        while loader.check_node():
+            found.append(_construct(loader, loader.get_node()))
+    finally:
+        loader.dispose()
+    return found
+
+
+def _construct(loader: Any, node: Any) -> Any:
+    if lines := _duplicates(node):
+        raise ConfigError("\n".join(lines))
+    return loader.construct_document(node)
 
 
 def yaml_mistake(error: Exception) -> str:

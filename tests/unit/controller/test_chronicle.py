@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.decided import RAISES, UP, Decided, application
 
 from eagleray.controller.chronicle import MOST, MOST_TEXT, Chronicle, Kind
 from eagleray.controller.occurrences import Occurrences
 from eagleray.reconcile import events as e
 from eagleray.reconcile.instance import InstanceRow, InstanceState, Trigger
-from eagleray.reconcile.placement import Supply
 from eagleray.reconcile.world import Deployment, DeploymentRow, World
 
 
@@ -115,81 +113,6 @@ def test_a_new_controller_tells_what_has_died_meanwhile(told: Told) -> None:
     found = told.chronicle.read()["events"][-2:]
     assert "1 of 2 processes live on" in found[0]["message"]
     assert (found[1]["kind"], found[1]["instance"]) == ("died", "replica-1")
-
-
-def test_statuses_and_rollouts_are_told_when_they_change() -> None:
-    world = World("seed")
-    chronicle = Chronicle(lambda: 1000.0)
-    occurrences = Occurrences(chronicle, world)
-
-    def happens(*events: e.Event) -> list[tuple[str, str]]:
-        since = chronicle.read()["next"]
-        for event in events:
-            occurrences.on_event(event)
-            world.apply(event, 100.0)
-        occurrences.settle()
-        return [(one["kind"], one["message"]) for one in chronicle.read(since=since)["events"]]
-
-    happens(e.Adopted({}))
-    first = happens(e.Deployed("app", application("app", D={}), 5.0))
-    assert first[0] == ("application_deployed", "The application was deployed.")
-    assert [kind for kind, _ in first[1:]] == ["rollout_begun", "deployment_status", "application_status"]
-    assert first[-1] == ("application_status", "DEPLOYING")
-    assert happens(e.HealthChecked("replica-1"), e.SupplyKnown(Supply())) == []
-    told = happens(e.Reached("app#D"))
-    assert told[1:] == [
-        ("deployment_status", "UPDATING -> HEALTHY"),
-        ("application_status", "DEPLOYING -> RUNNING"),
-    ]
-    assert told[0][0] == "rollout_finished"
-    assert happens(e.Reached("app#D")) == []
-    told = happens(e.DeleteRequested(("app",)))
-    assert told[-1] == ("application_status", "RUNNING -> DELETING")
-    told = happens(e.DeploymentGone("app#D"), e.ApplicationGone("app"))
-    assert [kind for kind, _ in told] == ["deployment_deleted", "application_deleted"]
-
-
-def test_what_a_new_controller_finds_is_not_news() -> None:
-    world = World("seed")
-    world.apply(e.Deployed("app", application("app", D={}), 5.0), 100.0)
-    chronicle = Chronicle(lambda: 1000.0)
-    occurrences = Occurrences(chronicle, world)
-    occurrences.on_event(e.Adopted({}))
-    occurrences.settle()
-    assert [one["kind"] for one in chronicle.read()["events"]] == ["controller_started"]
-
-
-def test_an_update_that_is_taken_back_says_why() -> None:
-    decided = Decided()
-    chronicle = Chronicle(lambda: 1000.0)
-    occurrences = Occurrences(chronicle, decided.world)
-    occurrences.settle()
-    apply = decided.world.apply
-
-    def listening(event: e.Event, now: float) -> set[str]:
-        occurrences.on_event(event)
-        dirty = apply(event, now)
-        occurrences.settle()
-        return dirty
-
-    decided.world.apply = listening  # type: ignore[method-assign]
-    decided.deploy(version="v1", model={"auto_rollback": True})
-    decided.settle()
-    good = decided.started[0].version
-    decided.outcome = lambda row: UP if row.version == good else RAISES
-    decided.deploy(version="v2", model={"auto_rollback": True})
-    decided.settle()
-    decided.advance(60)
-    found = [one for one in chronicle.read()["events"] if one["kind"].startswith("rollout_")]
-    assert [one["kind"] for one in found] == [
-        "rollout_begun",
-        "rollout_finished",
-        "rollout_begun",
-        "rollout_rolled_back",
-    ]
-    assert "no weights" in found[-1]["cause"] and "was rolled back" in found[-1]["cause"]
-    statuses = [one["message"] for one in chronicle.read()["events"] if one["kind"] == "application_status"]
-    assert statuses[-1].endswith("-> DEPLOY_FAILED")
 
 
 def add(chronicle: Chronicle, number: int, **more: Any) -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from eagleray.base.errors import ConfigError
 from eagleray.spec import texts
-from eagleray.spec.texts import MAX_VALUES, parse_json, parse_yaml
+from eagleray.spec.texts import MAX_VALUES, parse_documents, parse_json, parse_yaml
 
 TWICE = """\
 applications:
@@ -75,7 +75,25 @@ def test_text_is_no_values() -> None:
     assert parse_json(json.dumps([1] * (MAX_VALUES - 1)).encode()) == [1] * (MAX_VALUES - 1)
 
 
-@pytest.mark.parametrize("wrong", [b"", b"{", b'"', b'"\\', b"\xff", b'["' + b"\\" * 2**20, b"[" * 5000])
+def test_keys_that_stand_twice_in_json_are_told_by_place() -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse_json(b'{"a": {"b": [{"c": 1, "d": {"e": 1}, "c": 1}]}, "f": 1, "a": {"b": 1, "b": 2}}')
+    assert str(raised.value).splitlines()[1:] == [
+        "a.b: is given twice; keep one",
+        "a.b[0].c: is given twice; keep one",
+        "a: is given twice; keep one",
+    ]
+
+
+def test_several_documents() -> None:
+    assert parse_documents("") == [] and parse_documents("a: 1\n---\n\nb: 2\n") == [{"a": 1}, {"b": 2}]
+    with pytest.raises(ConfigError, match=r"^b: is given twice, in line 3 and in line 4"):
+        parse_documents("a: 1\n---\nb: 1\nb: 2\n")
+
+
+@pytest.mark.parametrize(
+    "wrong", [b"", b"1" * 5000, b"{", b'"', b'"\\', b"\xff", b'["' + b"\\" * 2**20, b"[" * 5000]
+)
 def test_what_is_no_json(wrong: bytes) -> None:
     with pytest.raises(ConfigError, match="not valid JSON"):
         parse_json(wrong)
