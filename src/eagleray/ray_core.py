@@ -6,21 +6,24 @@ something is deployed, a result is fetched by its response. What is missing is m
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
+from eagleray.base.deprecation import warn_deprecated
 from eagleray.base.ray_names import NeedsRayError, explain
 from eagleray.base.settings import Settings
 from eagleray.serve import api, context
 from eagleray.serve.job import job
 from eagleray.serve.response import DeploymentResponse
 from eagleray.spec.environment import RuntimeEnv, is_archive
+
+logger = logging.getLogger("ray.serve")
 
 _LOCAL = (None, "auto", "local")
 """Addresses that mean this machine."""
@@ -77,6 +80,8 @@ def init(
     job.environment = _read_environment(runtime_env)
     given = {"num_gpus": num_gpus, "resources": resources}
     job.resources = {name: value for name, value in given.items() if value is not None}
+    if job.resources and context.known_runtime() is not None:
+        logger.warning("init(%s) has no effect: the instance runs already.", ", ".join(job.resources))
     job.is_initialized = True
     return _context()
 
@@ -142,11 +147,7 @@ def get(object_refs: Any, *, timeout: float | None = None) -> Any:
                 f"get() takes a response of `handle.remote(...)`, or a list of them, got {type(one).__name__}. "
                 f"Values need no get: pass them on as they are."
             )
-    warnings.warn(
-        "ray.get(response) is deprecated: use response.result(), or await the response.",
-        DeprecationWarning,
-        stacklevel=2,
-    )
+    warn_deprecated("ray.get(response) is deprecated: use response.result(), or await the response.")
     results = _results(responses, timeout)
     return results if isinstance(object_refs, list | tuple) else results[0]
 

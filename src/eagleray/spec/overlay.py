@@ -74,11 +74,17 @@ def with_options(
 
 
 def with_changes(code: ApplicationSpec, name: str, options: bytes) -> ApplicationSpec:
-    """The application with options (JSON) laid over those of one deployment. ConfigError as `overlay`."""
+    """The application with options (JSON) laid over those of one deployment; runtime environments are merged.
+
+    ConfigError as `overlay`.
+    """
     given = code.model_dump(mode="json", exclude_unset=True)
     for one, bound in zip(given["deployments"], code.deployments, strict=True):
         if bound.name == name:
-            one["spec"] = with_options(bound, json.loads(options), {})
+            override = json.loads(options)
+            kept = bound.spec.ray_actor_options.runtime_env if "ray_actor_options" in override else None
+            environment = kept.model_dump(mode="json", exclude_unset=True) if kept is not None else {}
+            one["spec"] = with_options(bound, override, environment)
             break
     else:
         raise ConfigError(
