@@ -6,9 +6,10 @@ JOBS   ?= 2
 SOAK_S ?= 600
 FUZZ_S ?= 60
 
-.PHONY: help demo test lint format soak fuzz clean
+.PHONY: help demo seeds test lint format soak fuzz clean
 help:
 	@echo "make demo   train a real model, serve it, send it the whole test set over HTTP"
+	@echo "make seeds  the programs of the seed documents, one after another over HTTP"
 	@echo "make test   lint, types, floor plan and all tests"
 	@echo "make lint   only ruff, mypy, import-linter and the size limits"
 	@echo "make bench  Eagleray beside its peers, interleaved, with ratios (about 27 minutes; needs wrk)"
@@ -32,8 +33,15 @@ $(BIN)/.demo: $(BIN)/.checked pyproject.toml
 	@test -e $(BIN)/.dev || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
 	@touch $@
 
+$(BIN)/.seeds: $(BIN)/.checked pyproject.toml
+	@test $(BIN)/.dev -nt pyproject.toml || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[seeds]'
+	@touch $@
+
 demo: $(BIN)/.demo
 	$(BIN)/python examples/digits/demo.py
+
+seeds: $(BIN)/.seeds
+	$(BIN)/python examples/seeds/run.py $(SEEDS)
 
 lint: $(BIN)/.dev
 	$(BIN)/ruff check src tests bench examples
