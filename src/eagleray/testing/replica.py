@@ -69,6 +69,7 @@ class LocalReplica(Worker):
 
     def _settle(self, loop: asyncio.AbstractEventLoop) -> Runtime:
         self._place.runtime = LocalRuntime(loop, self._launch.deployment, self._world, self._follow)
+        self._place.runtime.watch()  # constructors may look for other applications
         return self._place.runtime
 
     def _load(self) -> Callable[..., Any]:

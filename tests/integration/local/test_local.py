@@ -222,6 +222,23 @@ def test_large_values_and_streams_with_back_pressure() -> None:
     assert sum(1 for _ in items) == 199
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_constructors_find_other_applications() -> None:
+    @serve.deployment
+    class Finds:
+        def __init__(self) -> None:
+            self.modern = serve.get_app_handle("leaf")
+            self.old = serve.get_deployment("leaf").get_handle()
+
+        async def __call__(self) -> list[Any]:
+            return [await self.modern.remote(), await self.old.remote()]
+
+    run(serve.deployment(overridable).bind(), "leaf", route_prefix="/leaf")
+    assert run(Finds.bind()).remote().result() == ["original", "original"]
+    with pytest.raises(NotImplementedError, match="local testing mode"):
+        serve.get_deployment("leaf").options(num_replicas=2).deploy()
+
+
 def test_what_cannot_start_leaves_the_former_application_alone() -> None:
     @serve.deployment
     class Model:
