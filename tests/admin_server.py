@@ -74,6 +74,9 @@ class Remembering:
     def events(self, query: EventsQuery) -> dict[str, Any]:
         return {"query": asdict(query)}
 
+    def overview(self) -> dict[str, Any]:
+        return {"applications": list(self.applications)}
+
     async def scrape(self) -> list[Snapshot]:
         self.scrapes += 1
         return self.snapshots

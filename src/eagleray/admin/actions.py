@@ -141,6 +141,9 @@ class Actions:
     async def _get_events(self, call: Call) -> Answer:
         return _json(await self._reading.events(call.query))
 
+    async def _get_overview(self, call: Call) -> Answer:
+        return _json(await self._reading.overview(call.query))
+
     # ---- changing ----------------------------------------------------------------------------------------------
 
     async def _put_config(self, call: Call) -> Answer:

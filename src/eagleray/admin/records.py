@@ -70,6 +70,9 @@ class Records(Protocol):
     def events(self, query: EventsQuery) -> dict[str, Any]:
         """See docs/rest.md."""
 
+    def overview(self) -> dict[str, Any]:
+        """See docs/rest.md."""
+
 
 class Reading:
     """Reads `records` for all clients of one server."""
@@ -91,6 +94,12 @@ class Reading:
         wanted = events_query(query)
         await self._pay(0)
         return self._records.events(wanted)
+
+    async def overview(self, query: str) -> dict[str, Any]:
+        """As `history`; there is nothing to ask for."""
+        _given(query, ())
+        await self._pay(0)
+        return self._records.overview()
 
     async def _pay(self, points: int) -> None:
         now = asyncio.get_running_loop().time()

@@ -14,7 +14,7 @@ from eagleray.admin.tokens import Role
 
 Action = Literal[
     "get_details", "put_config", "shutdown", "get_application", "put_application", "delete_application", "scale",
-    "get_version", "get_openapi", "get_metrics", "get_history", "get_events",
+    "get_version", "get_openapi", "get_metrics", "get_history", "get_events", "get_overview",
 ]  # fmt: skip
 
 Body = Literal["none", "json", "config"]
@@ -74,6 +74,7 @@ ROUTES: tuple[Route, ...] = (
         "The last thousand changes, with their causes.",
         _EVENTS_QUERY,
     ),
+    Route("GET", "/api/v1/overview", "get_overview", Role.READ, "none", "What runs, how loaded, how fast."),
     Route("GET", "/api/serve/openapi.json", "get_openapi", Role.READ, "none", "This API as OpenAPI."),
 )
 

@@ -15,6 +15,7 @@ _HOMES = {
     "status": "eagleray.cli.status",
     "config": "eagleray.cli.status",
     "controller-health": "eagleray.cli.status",
+    "top": "eagleray.cli.top",
     "logs": "eagleray.cli.logs",
     "events": "eagleray.cli.events",
     "bench": "eagleray.cli.bench",

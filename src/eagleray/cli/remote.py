@@ -38,8 +38,14 @@ class RemoteInstance:
     NotRunningError when nobody listens there, and EaglerayError for everything else.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, token: str | None = None) -> None:
-        """Without `token` it is looked for. Raises ConfigError for what is no address, or a token that is not there."""
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, token: str | None = None, timeout_s: float = _TIMEOUT_S
+    ) -> None:
+        """Without `token` it is looked for. Raises ConfigError for what is no address, or a token that is not there.
+
+        `timeout_s` is for each silence of the server.
+        """
+        self._timeout_s = timeout_s
         self.address = address.rstrip("/")
         self._url = _split(self.address)
         self._token = find_token(self.address) if token is None else token
@@ -66,7 +72,7 @@ class RemoteInstance:
         return self._get("/api/ray/version")
 
     def recollect(self, what: str, query: str = "") -> dict[str, Any]:
-        """`history` or `events`; `query` is what stands behind the `?`."""
+        """`history`, `events` or `overview`; `query` is what stands behind the `?`."""
         return self._get(f"/api/v1/{what}" + (f"?{query}" if query else ""))
 
     def scale(self, app: str, deployment: str, num_replicas: int) -> None:
@@ -126,8 +132,8 @@ class RemoteInstance:
     def _connection(self) -> http.client.HTTPConnection:
         host, port = self._url.hostname or "", self._url.port
         if self._url.scheme == "https":
-            return http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_S)
-        return http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+            return http.client.HTTPSConnection(host, port, timeout=self._timeout_s)
+        return http.client.HTTPConnection(host, port, timeout=self._timeout_s)
 
     def _error(self, status: int, body: bytes) -> EaglerayError:
         text = body.decode("utf-8", "replace")

@@ -35,6 +35,11 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
+def plain(text: str) -> str:
+    """The text without colours, and with a space in place of what would move the cursor."""
+    return "".join(one if one.isprintable() else " " for one in _ANSI.sub("", text))
+
+
 def to_yaml(value: Any) -> str:
     """Keys in their own order, two spaces deep, without the colours that tracebacks may have."""
     return yaml.dump(

@@ -9,6 +9,7 @@ from eagleray.controller.controller import Controller
 from eagleray.controller.declared import Declarations
 from eagleray.controller.gathering import Gathering
 from eagleray.controller.occurrences import Occurrences
+from eagleray.controller.overview import Overview
 from eagleray.controller.recall import Recall
 
 
@@ -24,7 +25,9 @@ class Memory:
         controller.on_event.append(occurrences.on_event)
         declarations.on_applied = occurrences.config_applied
         self.settle = occurrences.settle
-        self.reading = Reading(Recall(self._history, chronicle))
+        world, telemetry = controller.world, gathering.telemetry
+        overview = Overview(world, telemetry, self._history, chronicle, clock, wall_time_s)
+        self.reading = Reading(Recall(self._history, chronicle, overview.read))
 
     def close(self) -> None:
         """Idempotent."""

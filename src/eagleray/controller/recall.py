@@ -6,6 +6,7 @@ It reads, and must not change what it reads but to bring it up to now.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from eagleray.admin.records import EventsQuery, HistoryQuery
@@ -37,7 +38,11 @@ _CLOCK_SET_S = 5.0
 class Recall:
     """`admin.records.Records` of one controller. Without a history nothing is counted in this instance."""
 
-    def __init__(self, history: History | None, chronicle: Chronicle) -> None:
+    def __init__(
+        self, history: History | None, chronicle: Chronicle, look: Callable[[], dict[str, Any]]
+    ) -> None:
+        """`look` gives the overview."""
+        self._look = look
         self._known = history
         self._chronicle = chronicle
 
@@ -78,6 +83,10 @@ class Recall:
     def events(self, query: EventsQuery) -> dict[str, Any]:
         """See docs/rest.md."""
         return self._chronicle.read(query.since, query.application, query.limit)
+
+    def overview(self) -> dict[str, Any]:
+        """See docs/rest.md."""
+        return self._look()
 
     def _chosen(self, query: HistoryQuery) -> list[Key]:
         return sorted(

@@ -91,6 +91,7 @@ class Service:
             "details": self._details,
             "history": self._history,
             "events": self._events,
+            "overview": self._overview,
             "scale": self._scale,
             "change": self._change,
             "wait": self._wait,
@@ -161,6 +162,9 @@ class Service:
 
     async def _events(self, body: bytes, incoming: Incoming) -> Message:
         return await self._recollect(self._reading.events, body)
+
+    async def _overview(self, body: bytes, incoming: Incoming) -> Message:
+        return await self._recollect(self._reading.overview, body)
 
     async def _recollect(self, read: Callable[[str], Awaitable[Any]], body: bytes) -> Message:
         try:

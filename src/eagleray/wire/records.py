@@ -6,6 +6,6 @@ from eagleray.wire.control import Message
 
 
 class Recollect(Message):
-    """Body of `history` and `events`. `query` is as behind the `?` of the REST API. Replies `JsonReply`."""
+    """Body of `history`, `events` and `overview`. `query` is as behind the `?` of the REST API. Replies `JsonReply`."""
 
     query: str = ""

@@ -72,7 +72,7 @@ class Instance:
         self.world = World("seed")
         self.telemetry = Telemetry()
         self.history = History(self.telemetry, self.world, self.time, self.time.wall, self.time.after)
-        self.recall = Recall(self.history, Chronicle(self.time.wall))
+        self.recall = Recall(self.history, Chronicle(self.time.wall), dict)
         self.add("app", "D")
 
     def add(self, app: str, deployment: str) -> None:
@@ -337,7 +337,7 @@ def test_too_much_at_once_is_refused_with_what_would_do(instance: Instance) -> N
 
 def test_without_metrics_there_is_no_history() -> None:
     with pytest.raises(PreconditionError, match="EAGLERAY_METRICS"):
-        asyncio.run(Recall(None, Chronicle(lambda: 1.0)).history(HistoryQuery()))
+        asyncio.run(Recall(None, Chronicle(lambda: 1.0), dict).history(HistoryQuery()))
 
 
 @pytest.mark.parametrize(
