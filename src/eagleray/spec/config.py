@@ -19,6 +19,7 @@ from eagleray.spec.autoscaling import AutoscalingConfig
 from eagleray.spec.base import SpecModel
 from eagleray.spec.deployment import DeploymentSpec, ReplicaResources
 from eagleray.spec.environment import RuntimeEnv
+from eagleray.spec.old_names import modern_config
 from eagleray.spec.options import (
     BackpressureConfig,
     ControllerOptions,
@@ -176,6 +177,7 @@ def read_config(data: Any, source: str = "the config") -> Config:
             f"{source} describes a single application; list it below the key 'applications' "
             f"(the format of one application to a file has ended with Ray 2.8)."
         )
+    data, renamed = modern_config(data)
     unknown = list_unknown_keys(data, *_known_keys())
     problems = [one for one in unknown if one.is_error]
     plain = without(data, [one.path for one in unknown])
@@ -188,7 +190,7 @@ def read_config(data: Any, source: str = "the config") -> Config:
     if problems or schema is None:
         lines = [f"{show(one.path)}: {one.text}" if one.path else one.text for one in problems]
         raise ConfigError(f"{source} is not valid:\n" + "\n".join(tell(lines)))
-    warnings = tell(f"{show(one.path)}: {one.text}" for one in unknown)
+    warnings = tell(f"{show(one.path)}: {one.text}" for one in [*renamed, *unknown])
     return Config(schema, plain, [*warnings, *_doubts(schema)])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eagleray.base.deprecation import warn_deprecated
+from eagleray.spec.problems import Problem
 
 OLD_QUERIES, ONGOING = "max_concurrent_queries", "max_ongoing_requests"
 
@@ -41,3 +42,30 @@ def without_queries(options: Any) -> Any:
         f"deployments."
     )
     return {key: value for key, value in options.items() if key != OLD_QUERIES}
+
+
+def modern_config(data: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """What a config file holds, with today's names in its deployments, and a remark for each old one."""
+    remarks: list[Problem] = []
+
+    def deployment(options: Any, *path: str | int) -> Any:
+        if not isinstance(options, dict) or OLD_QUERIES not in options or ONGOING in options:
+            return options
+        remarks.append(Problem((*path, OLD_QUERIES), f"is deprecated: use {ONGOING}", is_error=False))
+        return {(ONGOING if key == OLD_QUERIES else key): value for key, value in options.items()}
+
+    def application(one: Any, number: int) -> Any:
+        deployments = one.get("deployments") if isinstance(one, dict) else None
+        if not isinstance(deployments, list):
+            return one
+        read = [
+            deployment(options, "applications", number, "deployments", place)
+            for place, options in enumerate(deployments)
+        ]
+        return {**one, "deployments": read}
+
+    applications = data.get("applications")
+    if isinstance(applications, list):
+        read = [application(one, number) for number, one in enumerate(applications)]
+        data = {**data, "applications": read} if remarks else data
+    return data, remarks

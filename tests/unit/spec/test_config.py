@@ -150,7 +150,6 @@ def test_all_mistakes_come_at_once_with_their_places() -> None:
         ((), "target_capcity", "'target_capacity'"),
         (("applications", 0), "route_prefx", "'route_prefix'"),
         (("applications", 0, "deployments", 0), "num_replica", "'num_replicas'"),
-        (("applications", 0, "deployments", 0), "max_concurrent_queries", "known are"),
         (("applications", 0, "deployments", 0), "max_constructor_retry_count", "known are"),
         (("applications", 0, "deployments", 0, "ray_actor_options"), "num_cpu", "'num_cpus'"),
     ],
@@ -166,6 +165,21 @@ def test_unknown_keys_warn_and_are_left_out(path: tuple[Any, ...], key: str, mea
     (warning,) = read.warnings
     assert f"{key}: this key is unknown and is ignored" in warning and meant in warning
     assert read.data == plain
+
+
+def test_the_old_name_of_a_limit_is_read_as_the_new_one() -> None:
+    data = config(deployments=[{"name": "D", "max_concurrent_queries": 50, "num_replicas": 2}, {"name": "E"}])
+    kept = copy.deepcopy(data)
+    read = read_config(data)
+    assert data == kept, "the caller's file stays as it is"
+    new = [{"name": "D", "max_ongoing_requests": 50, "num_replicas": 2}, {"name": "E"}]
+    assert read.data == config(deployments=new)
+    (warning,) = read.warnings
+    place = "applications[0].deployments[0].max_concurrent_queries"
+    assert warning == f"{place}: is deprecated: use max_ongoing_requests"
+    both = {"name": "D", "max_concurrent_queries": 50, "max_ongoing_requests": 5}
+    read = read_config(config(deployments=[both]))
+    assert read.data == config(deployments=[{"name": "D", "max_ongoing_requests": 5}])
 
 
 @pytest.mark.parametrize("key", ["logging_config", "backpressure_config", "request_router_config"])
