@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 
 from eagleray.testing.simulation.scenario import simulate
@@ -14,6 +15,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1, help="how many seeds, one after the other")
     parser.add_argument("--trace", action="store_true", help="print all that happens")
     given = parser.parse_args()
+    logging.getLogger("eagleray").setLevel(logging.CRITICAL)  # failed starts are part of the scenarios
     begun, failed, requests, lost = time.monotonic(), 0, 0, 0
     for seed in range(given.seed, given.seed + given.count):
         outcome = simulate(seed)
