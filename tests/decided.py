@@ -157,6 +157,8 @@ class Decided:
                 self.die(ref)
             case c.BuildApplication():
                 self.builds.append(command)
+            case c.StopBuild(name):
+                self.builds = [one for one in self.builds if one.name != name]
             case c.CloseListeners():
                 assert not self.listeners_closed
                 self.listeners_closed = True

@@ -58,6 +58,12 @@ class Builder:
             self._build(app, generation, request), name=f"build {app} {generation}"
         )
 
+    def stop(self, app: str) -> None:
+        """Ends the build of the application, if there is one: an import may take for ever."""
+        current = self._current.pop(app, None)
+        if current is not None:
+            current.cancel()
+
     async def _build(self, app: str, generation: int, request: BuildRequest) -> None:
         ref = f"builder-{new_unique_id()}"
         with self._children.one(ref) as exited:

@@ -80,6 +80,8 @@ class Effects:
                 self._run(self._stop(ref, signum), name)
             case c.BuildApplication(app, generation, request):
                 self._builder.build(app, generation, request)
+            case c.StopBuild(app):
+                self._builder.stop(app)
             case c.CloseListeners():
                 self._shutting = self._tasks.start(self._close_listeners(), name=name)
             case c.EndInstance():

@@ -33,7 +33,8 @@ def _reconcile_application(world: World, name: str) -> Plan:
             [c.BuildApplication(name, row.generation, row.build)], [e.BuildBegun(name, row.generation)]
         )
     if row.deleting and not world.deployments_of(name):
-        return Plan(events=[e.ApplicationGone(name)])
+        stopped = [c.StopBuild(name)] if name in world.building else []
+        return Plan(stopped, [e.ApplicationGone(name)])
     return Plan()
 
 

@@ -58,6 +58,12 @@ class BuildApplication(Command, frozen=True):
     request: BuildRequest
 
 
+class StopBuild(Command, frozen=True):
+    """Nobody wants the application any more."""
+
+    name: str
+
+
 class CloseListeners(Command, frozen=True):
     """The proxies are about to go, and no others come: whoever connects from now on is to be refused at once."""
 

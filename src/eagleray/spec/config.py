@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 from eagleray.base.errors import ConfigError
 from eagleray.spec.application import check_route_prefix
 from eagleray.spec.autoscaling import AutoscalingConfig
-from eagleray.spec.base import SpecModel
+from eagleray.spec.base import SpecModel, plain_json
 from eagleray.spec.deployment import DeploymentSpec, ReplicaResources
 from eagleray.spec.environment import RuntimeEnv
 from eagleray.spec.old_names import modern_config
@@ -78,6 +78,12 @@ class AppAutoscalingPolicy(SpecModel):
     policy_function: str
     policy_kwargs: dict[str, Any] = Field(default_factory=dict)
 
+    @field_validator("policy_kwargs")
+    @classmethod
+    def _check_kwargs(cls, value: dict[str, Any]) -> dict[str, Any]:
+        checked: dict[str, Any] = plain_json(value, "policy_kwargs")
+        return checked
+
 
 class ServeApplicationSchema(SpecModel):
     """One application: where its code is, and what of it is to be otherwise."""
@@ -99,6 +105,12 @@ class ServeApplicationSchema(SpecModel):
         if "#" in value:
             raise ValueError("must not contain '#'")
         return value
+
+    @field_validator("args")
+    @classmethod
+    def _check_args(cls, value: dict[str, Any]) -> dict[str, Any]:
+        checked: dict[str, Any] = plain_json(value, "args")
+        return checked
 
     @field_validator("route_prefix")
     @classmethod

@@ -108,6 +108,18 @@ def test_build_that_was_overtaken_is_ignored() -> None:
     assert decided.world.deployments["default#model"].target.code_version == "newer"  # type: ignore[union-attr]
 
 
+def test_a_build_that_nobody_wants_any_more_is_stopped() -> None:
+    decided = Decided()
+    decided.apply(e.ImportRequested("default", e.BuildRequest("app:main"), 0.0))
+    decided.apply(e.ImportRequested("other", e.BuildRequest("app:main"), 0.0))
+    decided.settle()
+    assert [one.name for one in decided.builds] == ["default", "other"]
+    decided.apply(e.DeleteRequested(("default",)))
+    decided.settle()
+    assert "default" not in decided.world.applications
+    assert [one.name for one in decided.builds] == ["other"]
+
+
 def test_failed_build_keeps_what_runs() -> None:
     decided = Decided()
     decided.deploy()

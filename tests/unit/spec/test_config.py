@@ -247,6 +247,14 @@ def test_numbers_that_would_stop_the_controller(option: str, value: Any) -> None
     assert line.startswith(f"applications[0].deployments[0].{option}")
 
 
+def test_arguments_travel_as_they_are_or_are_refused() -> None:
+    (line,) = refusal(config(args={"seed": 2**70}))
+    assert line.startswith("applications[0].args") and "args must be JSON-serialisable" in line
+    policy = {"policy_function": "a:b", "policy_kwargs": {"n": 2**70}}
+    (line,) = refusal(config(autoscaling_policy=policy))
+    assert line.startswith("applications[0].autoscaling_policy.policy_kwargs")
+
+
 def test_auto_needs_only_the_bounds_that_are_other_than_its_own() -> None:
     written = {"name": "D", "num_replicas": "auto", "autoscaling_config": {"min_replicas": 3}}
     (found,) = read_config(config(deployments=[written])).schema.applications[0].deployments
