@@ -18,6 +18,7 @@ import pytest
 from fastapi import FastAPI, WebSocket
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
+from tests.docs.board_expressions import expressions, names
 from tests.ports import free_port
 from tests.protos import echo_pb2, echo_pb2_grpc
 from tests.waiting import wait_until
@@ -382,3 +383,15 @@ def test_rpcs(instance: Instance) -> None:
         serve_num_deployment_grpc_error_requests_total=("deployment", "error_code"),
         serve_num_ongoing_grpc_requests=("node_id", "node_ip_address"),
     )
+
+
+def test_the_board_finds_its_series(instance: Instance) -> None:
+    """After all that: but for those of what has not happened here."""
+    known = {f"ray_{name}" if name.startswith("serve_") else name for name in instance.series()}
+    missing = {name for one in expressions() for name in names(one)} - known
+    assert missing == {
+        "eagleray_lost_requests_total",
+        "eagleray_metrics_folded_total",
+        "ray_serve_autoscaling_desired_replicas",
+        "ray_serve_autoscaling_target_replicas",
+    }
