@@ -10,8 +10,12 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
+import pytest
+from rich.text import Text
 from tests.docs.counted import PAGE, counted, documented, written
+from tests.docs.render_captures import IMAGES, to_svg
 
 from eagleray.base.access_log import AccessLog
 from eagleray.base.log_formats import JsonFormatter
@@ -74,3 +78,19 @@ def test_the_commands_exist() -> None:
     assert len(commands) == 3
     for command in commands:
         top.make_context("top", shlex.split(command))
+
+
+@pytest.mark.parametrize("name", ["top", "bench"])
+def test_captures_are_small_whole_and_of_no_particular_machine(name: str) -> None:
+    path = IMAGES / f"{name}.svg"
+    text = path.read_text()
+    assert ElementTree.fromstring(text).tag.endswith("svg") and len(text) < 60_000
+    assert "/tmp" not in text and "@font-face" not in text
+    pages = [page.read_text() for page in IMAGES.parent.glob("*.md")]
+    assert any(f"](images/{name}.svg)" in page for page in pages)
+
+
+def test_a_capture_shows_what_was_printed() -> None:
+    svg = to_svg("x", "a title", Text("what was\nprinted"))
+    found = "".join(ElementTree.fromstring(svg).itertext()).replace("\xa0", " ")
+    assert "a title" in found and "what was" in found and "printed" in found
