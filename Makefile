@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 JOBS   ?= 2
 SOAK_S ?= 600
 FUZZ_S ?= 60
+# For one of the seed programs: a build for CPUs, if pip finds one. PyPI's for Linux (TORCH=torch) brings 3 GB of CUDA.
+TORCH  ?= torch==2.13.0+cpu
 
 .PHONY: help demo seeds test lint format soak fuzz clean
 help:
@@ -37,10 +39,15 @@ $(BIN)/.seeds: $(BIN)/.checked pyproject.toml
 	@test $(BIN)/.dev -nt pyproject.toml || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[seeds]'
 	@touch $@
 
+$(BIN)/.torch: $(BIN)/.checked
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)' 2>/dev/null || \
+	  echo "pip finds no $(TORCH): the GPU model of the seed programs runs by NumPy, and a test of it is skipped"
+	@touch $@
+
 demo: $(BIN)/.demo
 	$(BIN)/python examples/digits/demo.py
 
-seeds: $(BIN)/.seeds
+seeds: $(BIN)/.seeds $(BIN)/.torch
 	$(BIN)/python examples/seeds/run.py $(SEEDS)
 
 lint: $(BIN)/.dev
@@ -50,7 +57,7 @@ lint: $(BIN)/.dev
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/unit/test_structure.py
 
-test: lint
+test: lint $(BIN)/.torch
 	# By file: the tests of a module share its instance, and some come in order.
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests
 
