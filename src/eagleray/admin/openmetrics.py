@@ -34,12 +34,21 @@ def family_name(snapshot: Snapshot) -> str:
 
 
 def render(snapshots: Iterable[Snapshot], *, openmetrics: bool = False) -> bytes:
-    """The whole text. Snapshots of one name follow each other; a name that comes with another kind is left out."""
+    """The whole text. Snapshots of one name follow each other.
+
+    A name that comes with another kind is left out, and so is one whose lines would be called like another's.
+    """
     families: dict[str, list[Snapshot]] = {}
+    owners: dict[str, Snapshot] = {}
     for snapshot in snapshots:
-        known = families.setdefault(family_name(snapshot), [])
-        if not known or known[0].kind == snapshot.kind:
-            known.append(snapshot)
+        names = _line_names(snapshot)
+        first = [owners.setdefault(name, snapshot) for name in names]
+        if all((one.name, one.kind) == (snapshot.name, snapshot.kind) for one in first):
+            families.setdefault(family_name(snapshot), []).append(snapshot)
+        else:  # what it has taken is free for others
+            for name in names:
+                if owners[name] is snapshot:
+                    del owners[name]
     lines: list[str] = []
     for name, members in families.items():
         kind = members[0].kind
@@ -56,6 +65,14 @@ def render(snapshots: Iterable[Snapshot], *, openmetrics: bool = False) -> bytes
     if openmetrics:
         lines.append("# EOF\n")
     return "".join(lines).encode("utf-8", "replace")
+
+
+def _line_names(snapshot: Snapshot) -> list[str]:
+    """All that its lines are called, those of the head among them."""
+    name = family_name(snapshot)
+    if snapshot.kind == HISTOGRAM:
+        return [name, name + "_bucket", name + "_sum", name + "_count"]
+    return [name, name + _TOTAL] if snapshot.kind == COUNTER else [name]
 
 
 def _values(name: str, snapshot: Snapshot) -> Iterator[str]:

@@ -27,6 +27,9 @@ FOLDED = "eagleray_metrics_folded"
 MOST_SERIES = 1000
 """Label sets of one metric in one process."""
 
+MOST_CHARACTERS = 1000
+"""Of one label value; a set with a longer one is counted on the series of those beyond the bound."""
+
 LATENCY_MS = (
     1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500, 1000, 2000, 5000, 10000, 60000, 120000, 300000, 600000,
 )  # fmt: skip
@@ -79,7 +82,9 @@ class Value:
         return self.value != self.shipped
 
     def _sample(self, labels: tuple[str, ...]) -> Sample:
-        self.shipped = value = self.value
+        self.shipped = value = float(
+            self.value
+        )  # what was added may be of a class of its own, as numpy's numbers
         return Sample(labels, value)
 
 
@@ -106,7 +111,7 @@ class Distribution:
 
     def _sample(self, labels: tuple[str, ...]) -> Sample:
         self.shipped = self.count
-        return Sample(labels, self.sum, list(self.counts), self.exemplar)
+        return Sample(labels, float(self.sum), list(self.counts), self.exemplar)
 
 
 class Waits(Distribution):
@@ -130,6 +135,12 @@ class Waits(Distribution):
 D = TypeVar("D", bound=Distribution)
 
 
+def _plain(text: object) -> str:
+    """`text` as it can be told: of the class str itself, which numpy's texts are not, and encodable."""
+    plain = str.__str__(text) if isinstance(text, str) else "" if text is None else str(text)
+    return plain if plain.isascii() else plain.encode("utf-8", "replace").decode()
+
+
 class Metric:
     """One metric of this process, with a series for each label set that has been asked for."""
 
@@ -142,10 +153,10 @@ class Metric:
         bounds: Sequence[float] = (),
         most: int = MOST_SERIES,
     ) -> None:
-        self.name = name
+        self.name = _plain(name)
         self.kind = kind
-        self.help = help
-        self.label_names = tuple(label_names)
+        self.help = _plain(help)
+        self.label_names = tuple(map(_plain, label_names))
         self.bounds = tuple(bounds)
         self.folded = 0
         """How often a label set was asked for that was one too many."""
@@ -190,9 +201,13 @@ class Metric:
         if found is None:
             if len(labels) != len(self.label_names):
                 raise ValueError(f"{self.name} has the labels {self.label_names}, got the values {labels}.")
-            if len(self._series) >= self._most and labels != (other := (OVERFLOW,) * len(labels)):
+            labels = tuple(map(_plain, labels))
+            is_too_long = any(len(label) > MOST_CHARACTERS for label in labels)
+            if labels in self._series:
+                return self._series[labels]
+            if is_too_long or (len(self._series) >= self._most and labels != (OVERFLOW,) * len(labels)):
                 self.folded += 1
-                return self._find(other, kind)
+                return self._find((OVERFLOW,) * len(labels), kind)
             found = kind(self.bounds) if self.kind == HISTOGRAM else Value()
             self._series[labels] = found
         return found
@@ -226,6 +241,11 @@ class Registry:
 
     def __iter__(self) -> Iterator[Metric]:
         return iter(self._metrics.values())
+
+    @property
+    def size(self) -> int:
+        """How many metrics have been made."""
+        return len(self._metrics)
 
     def get(self, name: str) -> Metric | None:
         """The metric of this name, if it has been made."""

@@ -14,10 +14,11 @@ import logging
 import re
 import threading
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any, Self
 
 from eagleray.base.deprecation import warn_deprecated
-from eagleray.base.metrics import OVERFLOW, Metric, Registry
+from eagleray.base.metrics import MOST_CHARACTERS, OVERFLOW, Metric, Registry
 from eagleray.base.metrics import Distribution as _Distribution
 from eagleray.base.metrics import Value as _Value
 from eagleray.serve.context import Place, current_place, current_request
@@ -31,6 +32,8 @@ REPLICA_TAGS = ("deployment", "replica", "application")
 _ROUTE = "route"
 _MOST_SERIES = 500
 """Sets of tag values of one metric in one process."""
+_MOST_METRICS = 1000
+"""Metrics of one process, ours among them; further ones are discarded."""
 _MOST_RECORDED = 200
 """Names that `record_metric` takes in one process."""
 _RECORDED = tuple(10.0**exponent * step for exponent in range(-4, 6) for step in (1, 2.5, 5))
@@ -132,12 +135,14 @@ class _UserMetric:
         added = REPLICA_TAGS if place.labels else ()
         with _lock:
             try:
-                metric = self._metric(place.registry, (*added, *map(_label, self._tag_keys)))
+                if place.registry.get(self._name) is None and place.registry.size >= _MOST_METRICS:
+                    raise ValueError(f"This process has {_MOST_METRICS} metrics. Tell things apart by tags.")
+                metric = self._metric(place.registry, _labels(added, self._tag_keys))
             except ValueError as error:  # another one has its name; requests are worth more than a number
                 self._is_discarded = True
                 logger.warning("Metric %s is discarded: %s", self._name, error)
                 return None
-            if len(self._series) >= _MOST_SERIES:
+            if len(self._series) >= _MOST_SERIES or any(len(value) > MOST_CHARACTERS for value in values):
                 metric.folded += 1
                 return self._resolve(metric, (*place.labels, *(OVERFLOW for _ in values)))
             series = self._series[values] = self._resolve(metric, (*place.labels, *values))
@@ -213,16 +218,18 @@ class Histogram(_UserMetric):
         return {**super().info, "boundaries": self.boundaries}
 
     def observe(self, value: float, tags: dict[str, str] | None = None) -> None:
-        """Counts `value`. TypeError for what is no number, ValueError for a tag without a value."""
+        """Counts `value`, unless it is NaN: a sum with it would stay so. TypeError for what is no number, ValueError for a tag without a value."""
         if not isinstance(value, int | float):
             raise TypeError(f"value must be int or float, got {type(value)}.")
         series: _Distribution | None = self._find(tags)
-        if series is not None:
+        if series is not None and value == value:
             with _lock:
                 series.observe(value)
 
     def _metric(self, registry: Registry, labels: tuple[str, ...]) -> Metric:
-        bounds = sorted(set(map(float, self.boundaries)))
+        bounds = sorted(
+            set(map(float, self.boundaries)) - {inf}
+        )  # there always is a last bucket without a bound
         return registry.histogram(self._name, self._description, *labels, bounds=bounds)
 
     def _resolve(self, metric: Metric, labels: tuple[str, ...]) -> Any:
@@ -251,4 +258,15 @@ def record_metric(name: str, value: float) -> None:
 def _label(key: str) -> str:
     """A tag key as a label of Prometheus; as Ray does, characters that cannot be become `_`."""
     label = re.sub(r"[^A-Za-z0-9_]", "_", key)
-    return f"key_{label}" if not label or label[0].isdigit() or label == "le" else label
+    is_reserved = label == "le" or label.startswith("__")  # what begins so is Prometheus' own
+    return f"key_{label}" if not label or label[0].isdigit() or is_reserved else label
+
+
+def _labels(added: Sequence[str], keys: Sequence[str]) -> tuple[str, ...]:
+    """All of them, each once: two keys may have become the same label, with which no scrape could be read."""
+    labels = list(added)
+    for label in map(_label, keys):
+        while label in labels:
+            label += "_"
+        labels.append(label)
+    return tuple(labels)

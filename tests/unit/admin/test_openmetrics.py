@@ -9,7 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from eagleray.admin.openmetrics import render, wants_openmetrics
-from eagleray.base.metrics import Sample, Snapshot
+from eagleray.base.metrics import COUNTER, GAUGE, HISTOGRAM, Sample, Snapshot
 
 NASTY = 'a"b\\c\nd é \\n'
 
@@ -102,3 +102,26 @@ def test_a_family_is_in_one_piece_and_of_one_kind() -> None:
 )
 def test_accept(accept: str, is_wanted: bool) -> None:
     assert wants_openmetrics(accept) is is_wanted
+
+
+def test_lines_of_two_metrics_are_never_called_alike() -> None:
+    sample = Sample(("a",), 1.0)
+    shown = render(
+        [
+            Snapshot("seen", COUNTER, "", ("x",), (), [sample]),
+            Snapshot("seen_total", COUNTER, "", ("x",), (), [sample]),
+            Snapshot("seen_total", GAUGE, "", ("x",), (), [sample]),
+            Snapshot("took", HISTOGRAM, "", ("x",), (1.0,), [Sample(("a",), 1.0, [1, 0])]),
+            Snapshot("took_count", GAUGE, "", ("x",), (), [sample]),
+            Snapshot("took_most", GAUGE, "", ("x",), (), [sample]),
+        ]
+    ).decode()
+    names = [line.partition("{")[0] for line in shown.splitlines() if not line.startswith("#")]
+    assert names == [
+        "ray_seen_total",
+        "ray_took_bucket",
+        "ray_took_bucket",
+        "ray_took_sum",
+        "ray_took_count",
+        "ray_took_most",
+    ]

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from eagleray import serve
 from eagleray.base.ids import DeploymentID, ReplicaID
-from eagleray.base.metrics import OVERFLOW, Registry
+from eagleray.base.metrics import OVERFLOW, Registry, Snapshot
 from eagleray.serve import context
 from eagleray.serve.context import ReplicaContext, RequestContext, _serve_request_context
 from eagleray.serve.metrics import Counter, Gauge, Histogram, record_metric
@@ -206,3 +207,40 @@ def test_a_number_may_be_recorded_by_name(registry: Registry) -> None:
     record_metric("embedding_seconds", 0.2)
     counts, total = found(registry)["embedding_seconds"][()]
     assert sum(counts) == 2 and total == pytest.approx(0.5)
+
+
+class Text(str):
+    """As numpy's texts: no plain str."""
+
+
+class Number(float):
+    """As numpy's numbers."""
+
+
+def test_whatever_is_a_text_or_a_number_can_be_told(registry: Registry) -> None:
+    Counter(Text("seen"), Text("Seen."), tag_keys=(Text("kind"),)).inc(Number(2), {"kind": Text("a")})
+    Counter("names", None, tag_keys=("name",)).inc(tags={"name": "\ud800"})  # type: ignore[arg-type]
+    Gauge("level").set(Number(3))
+    Histogram("took", boundaries=[Number(1), float("inf")]).observe(Number(5))
+    Histogram("took", boundaries=[1]).observe(float("nan"))
+    data = msgspec.msgpack.encode(registry.collect(everything=True))
+    shown = {one.name: one for one in msgspec.msgpack.decode(data, type=list[Snapshot])}
+    assert shown["seen"].samples[0].value == 2.0
+    assert shown["names"].samples[0].labels == ("?",)
+    assert shown["took"].bounds == (1.0,)
+    assert shown["took"].samples[0].counts == [0, 1]
+
+
+def test_labels_of_a_metric_are_each_there_once(registry: Registry) -> None:
+    keys = ("a-b", "a_b", "a.b", "le", "key_le", "__name__")
+    Counter("seen", tag_keys=keys).inc(tags=dict.fromkeys(keys, "x"))
+    (metric,) = registry
+    assert metric.label_names == ("a_b", "a_b_", "a_b__", "key_le", "key_le_", "key___name__")
+
+
+def test_long_tags_and_too_many_metrics_are_bounded(registry: Registry) -> None:
+    Counter("seen", tag_keys=("a",)).inc(tags={"a": "x" * 1001})
+    assert found(registry)["seen"] == {(OVERFLOW,): 1.0}
+    for number in range(1100):
+        Counter(f"one_{number}").inc()
+    assert registry.size == 1000
