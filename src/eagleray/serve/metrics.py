@@ -218,7 +218,10 @@ class Histogram(_UserMetric):
         return {**super().info, "boundaries": self.boundaries}
 
     def observe(self, value: float, tags: dict[str, str] | None = None) -> None:
-        """Counts `value`, unless it is NaN: a sum with it would stay so. TypeError for what is no number, ValueError for a tag without a value."""
+        """Counts `value`, unless it is NaN: a sum with it would stay so.
+
+        TypeError for what is no number, ValueError for a tag without a value.
+        """
         if not isinstance(value, int | float):
             raise TypeError(f"value must be int or float, got {type(value)}.")
         series: _Distribution | None = self._find(tags)
