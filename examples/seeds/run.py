@@ -77,7 +77,7 @@ def ask_all(program: Program, port: int) -> tuple[int, list[float]]:
                 answer = client.send(ask)
                 found.append((ask.holds_for(answer), (time.perf_counter() - sent) * 1000))
                 if not found[-1][0]:
-                    print(f"  wrong: {ask} -> {answer.status} {answer.value}", file=sys.stderr)
+                    print(f"  wrong: {ask!s:.300} -> {answer.status} {answer.value!s:.300}", file=sys.stderr)
         return found
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:

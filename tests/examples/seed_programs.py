@@ -27,14 +27,25 @@ def names(document: str) -> list[str]:
 
 
 @contextmanager
-def document_served(document: str, folder: Path, **env: str) -> Iterator[Instance]:
-    """Its programs at `/NAME`, as applications of one instance. `folder` gets the config file."""
+def document_served(
+    document: str, folder: Path, options: dict[str, list[dict[str, Any]]] | None = None, **env: str
+) -> Iterator[Instance]:
+    """Its programs at `/NAME`, as applications of one instance. `folder` gets the config file.
+
+    `options` are what a program's deployments have otherwise, as in a config file; `env` is the instance's.
+    """
     served = [one for one in declared.programs(document) if not one.is_config]
     port = free_port()
     config = {
         "http_options": {"port": port},
         "applications": [
-            {"name": one.name, "route_prefix": f"/{one.name}", "import_path": one.target} for one in served
+            {
+                "name": one.name,
+                "route_prefix": f"/{one.name}",
+                "import_path": one.target,
+                "deployments": (options or {}).get(one.name, []),
+            }
+            for one in served
         ],
     }
     path = folder / f"{document}.yaml"
@@ -55,6 +66,8 @@ def send_declared(port: int, document: str, name: str, prefix: str | None = None
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         answered = [one for part in pool.map(send, range(CONNECTIONS)) for one in part]
     wrong = [
-        f"{ask} -> {answer.status} {answer.value}" for ask, answer in answered if not ask.holds_for(answer)
+        f"{ask!s:.200} -> {answer.status} {answer.value}"
+        for ask, answer in answered
+        if not ask.holds_for(answer)
     ]
     assert not wrong, "\n".join(wrong)
