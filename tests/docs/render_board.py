@@ -347,6 +347,7 @@ def _variable(name: str, query: str) -> dict[str, Any]:
         "type": "query",
         "datasource": SOURCE,
         "query": query,
+        "definition": query,
         "refresh": 2,
         "sort": 1,
         "multi": True,

@@ -10,17 +10,17 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
 import termios
 import tty
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from eagleray.base.errors import EaglerayError, NotRunningError
@@ -29,7 +29,7 @@ from eagleray.cli.connection import NOT_RUNNING, NotReachedError, address_option
 from eagleray.cli.interrupt import INTERRUPTED
 from eagleray.cli.remote import RemoteInstance
 from eagleray.cli.rendering import to_json
-from eagleray.cli.top_picture import Choice, draw, rows
+from eagleray.cli.top_picture import Choice, draw, scrolled
 from eagleray.rpc.client import Client
 from eagleray.wire.control import JsonReply
 from eagleray.wire.records import Recollect
@@ -44,11 +44,15 @@ _WIDE, _HIGH = 120, 50
 _HINT = "q quit   r replicas on or off   ↑ ↓ scroll"
 _PAGE = 10
 
-_KEYS: dict[bytes, int] = {
+_KEY = re.compile(rb"\x1b\[[0-9;]*[A-Za-z~]|.", re.DOTALL)
+"""One key of those that were pressed together."""
+
+_QUIT = (b"q", b"Q")
+_SCROLL: dict[bytes, int] = {
     b"j": 1, b"\x1b[B": 1, b"\x1b[6~": _PAGE, b" ": _PAGE,
     b"k": -1, b"\x1b[A": -1, b"\x1b[5~": -_PAGE,
 }  # fmt: skip
-"""Those that scroll, and how far."""
+"""Keys that scroll, and how far."""
 
 
 @click.command()
@@ -70,7 +74,7 @@ def top(address: str | None, once: bool, as_json: bool) -> None:
 
 
 class Feed:
-    """Asks one instance, over the connection that it has; `close` ends that."""
+    """Asks one instance, over the connection that it has; `close` ends that, and the next question opens another."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -78,7 +82,10 @@ class Feed:
         self._remote: RemoteInstance | None = None
 
     async def read(self) -> dict[str, Any]:
-        """The overview. NotReachedError when nobody answers; asked again, it tries anew."""
+        """The overview. NotReachedError when nobody answers, another ClickException when it is refused.
+
+        It may be asked again after either.
+        """
         if self._address.startswith("unix:"):
             return await self._read_socket()
         try:
@@ -88,23 +95,27 @@ class Feed:
         except NotRunningError as error:
             raise NotReachedError(str(error)) from error
         except EaglerayError as error:
+            self.close()  # its token may be another one by now
             raise click.ClickException(str(error)) from error
 
     async def _read_socket(self) -> dict[str, Any]:
         try:
             if self._client is None:
                 self._client = await Client.connect(self._address, greeted=True)
-            reply = await self._client.request("overview", Recollect(), JsonReply, timeout_s=_TIMEOUT_S)
         except (OSError, EaglerayError) as error:
-            self.close()
             raise NotReachedError(f"{NOT_RUNNING}\n(Nobody answers at {self._address}: {error})") from error
+        try:
+            reply = await self._client.request("overview", Recollect(), JsonReply, timeout_s=_TIMEOUT_S)
+        except EaglerayError as error:
+            self.close()
+            raise NotReachedError(f"The controller at {self._address} has not answered: {error}") from error
         found: dict[str, Any] = json.loads(reply.body)
         return found
 
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
-            self._client = None
+        self._client = self._remote = None
 
 
 async def _read_twice(feed: Feed) -> dict[str, Any]:
@@ -134,8 +145,8 @@ class _Screen:
         self._address = address
         self._overview: dict[str, Any] = {}
         self._error = ""
-        self._failure: click.ClickException | None = None
         self._choice = Choice()
+        self._console = Console(highlight=False)
         self._changed = asyncio.Event()
         self._code: int | None = None
 
@@ -144,29 +155,26 @@ class _Screen:
         tasks = Tasks("top")
         try:
             self._overview = await self._feed.read()
-            console = Console(highlight=False)
             with (
                 self._signals(),
-                Live(console=console, screen=True, auto_refresh=False) as live,
+                Live(console=self._console, screen=True, auto_refresh=False) as live,
                 _keys(self._on_keys),
             ):
                 tasks.start(self._follow(), name="overview")
-                while self._code is None and self._failure is None:
+                while self._code is None:
                     self._changed.clear()
-                    live.update(self._draw(console), refresh=True)
+                    live.update(self._draw(), refresh=True)
                     await self._changed.wait()
         finally:
             await tasks.close()
             self._feed.close()
-        if self._failure is not None:
-            raise self._failure
-        return self._code or 0
+        return self._code
 
-    def _draw(self, console: Console) -> Any:
+    def _draw(self) -> RenderableType:
         return draw(
             self._overview,
-            width=console.width,
-            height=console.height,
+            width=self._console.width,
+            height=self._console.height,
             choice=self._choice,
             address=self._address,
             error=self._error,
@@ -180,22 +188,20 @@ class _Screen:
             try:
                 self._overview = await self._feed.read()
                 self._error = ""
-            except NotReachedError as error:
-                self._error = f"not reached, this is the last picture: {error.message.splitlines()[-1]}"
             except click.ClickException as error:
-                self._failure = error
+                self._error = f"this is the last picture: {error.message.splitlines()[-1]}"
             self._changed.set()
             await asyncio.sleep(asked_at + _EVERY_S - loop.time())
 
     def _on_keys(self, pressed: bytes) -> None:
-        if pressed in (b"q", b"Q", b""):  # nothing: the terminal has gone
-            self._code = 0
-        elif pressed == b"r":
-            self._choice = Choice(replicas=not self._choice.replicas)
-        else:
-            last = len(rows(self._overview, replicas=self._choice.replicas))
-            first = min(max(self._choice.first + _KEYS.get(pressed, 0), 0), last)
-            self._choice = replace(self._choice, first=first)
+        for key in _KEY.findall(pressed) or [_QUIT[0]]:  # nothing: the terminal has gone
+            if key in _QUIT:
+                self._code = 0
+            elif key == b"r":
+                self._choice = Choice(replicas=not self._choice.replicas)
+            else:
+                by, height = _SCROLL.get(key, 0), self._console.height
+                self._choice = scrolled(self._overview, self._choice, by, height=height, hint=_HINT)
         self._changed.set()
 
     def _leave(self) -> None:

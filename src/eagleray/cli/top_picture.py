@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rich.console import Group, RenderableType
@@ -33,6 +33,9 @@ _BUSY, _FULL = 0.7, 0.9
 
 _FOOT = 5
 """Lines at most for what is not well, and for the last events."""
+
+
+_HEAD = 2
 
 
 @dataclass(frozen=True)
@@ -94,21 +97,42 @@ def draw(
     `error` is said in place of the totals: the overview is an older one then. `hint` comes last.
     """
     lines = rows(overview, replicas=choice.replicas)
-    most = _FOOT if height is None else min(max(height - 10, 0) // 4, _FOOT)
+    most = _foot_lines(height)
     foot = [_line(one, "red") for one in problems(overview)[:most]]
     foot += [_event(one) for one in overview["events"][len(overview["events"]) - most :]]
     if hint:
         foot.append(_line(hint, "dim"))
-    head = _head(overview, address, error)
-    if height is not None:
-        room = height - len(head) - len(foot) - 3  # titles, and empty lines around the table
-        if len(lines) > room:
-            room, number = max(room - 1, 1), len(lines)
-            first = min(choice.first, number - room)
-            lines = lines[first : first + room]
-            foot.insert(0, _line(f"  lines {first + 1} to {first + len(lines)} of {number}", "dim"))
+    if height is not None and len(lines) > _room(overview, height, hint):
+        first, number = scrolled(overview, choice, 0, height=height, hint=hint).first, len(lines)
+        lines = lines[first : first + _most_rows(overview, height, hint)]
+        foot.insert(0, _line(f"  lines {first + 1} to {first + len(lines)} of {number}", "dim"))
     empty = _line("No application is deployed.")
+    head = _head(overview, address, error)
     return Group(*head, Text(), _table(lines, width) if lines else empty, Text(), *foot)
+
+
+def scrolled(overview: dict[str, Any], choice: Choice, by: int, *, height: int, hint: str) -> Choice:
+    """The choice after scrolling `by` lines: neither above the first nor below the last one."""
+    number = len(rows(overview, replicas=choice.replicas))
+    last = number - _most_rows(overview, height, hint) if number > _room(overview, height, hint) else 0
+    return replace(choice, first=max(min(choice.first + by, last), 0))
+
+
+def _foot_lines(height: int | None) -> int:
+    """Lines at most for each of problems and events."""
+    return _FOOT if height is None else min(max(height - 10, 0) // 4, _FOOT)
+
+
+def _room(overview: dict[str, Any], height: int, hint: str) -> int:
+    """Lines for the table: beside head, foot, titles, and the empty lines around it."""
+    most = _foot_lines(height)
+    foot = min(len(problems(overview)), most) + min(len(overview["events"]), most) + bool(hint)
+    return height - _HEAD - foot - 3
+
+
+def _most_rows(overview: dict[str, Any], height: int, hint: str) -> int:
+    """The same where a line says which ones they are."""
+    return max(_room(overview, height, hint) - 1, 1)
 
 
 def _event(event: dict[str, Any]) -> Text:

@@ -158,9 +158,9 @@ def test_a_live_picture_goes_on_until_q(user: Shell) -> None:
             with urllib.request.urlopen(f"http://127.0.0.1:{user.port}/hello?{request}", timeout=DEADLINE_S):
                 pass
         terminal.wait_for(r"Hello.*0\.\d", "0 queued")
-        terminal.press("r")
+        terminal.press("r\x1b[Bjk")
         terminal.wait(lambda: "\x1b[H" in terminal.seen, "another picture")
-        terminal.press("q")
+        terminal.press("rq")
         terminal.end(0)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from eagleray.cli.top_picture import Choice, draw, problems, rows
+from eagleray.cli.top_picture import Choice, draw, problems, rows, scrolled
 
 RATES = ("requests_per_s", "errors_per_s", "p50_ms", "p95_ms", "p99_ms")
 
@@ -162,7 +162,14 @@ def test_scrolling_ends_at_the_last_line() -> None:
     many = overview(application("shop", [deployment(f"D{n}", []) for n in range(40)]))
     assert any("D0 " in line for line in shown(many, height=20))
     lines = shown(many, height=20, choice=Choice(first=1000))
-    assert any("D39 " in line for line in lines)
+    assert any("D39 " in line for line in lines) and len(lines) == 20
+    down = scrolled(many, Choice(), 1000, height=20, hint="")
+    assert shown(many, height=20, choice=down) == lines, "not beyond"
+    up = scrolled(many, down, -1, height=20, hint="")
+    assert up.first == down.first - 1
+    assert not any("D39 " in one for one in shown(many, height=20, choice=up))
+    assert scrolled(many, up, -1000, height=20, hint="") == Choice()
+    assert scrolled(overview(), Choice(), 3, height=20, hint="") == Choice()
     assert any("of 41" in line for line in lines)
 
 
