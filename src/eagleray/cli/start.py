@@ -26,7 +26,7 @@ from eagleray.cli.connection import (
 )
 from eagleray.cli.relay import relayed
 from eagleray.engine.base import EngineError
-from eagleray.engine.detached import Places, is_running, start_detached
+from eagleray.engine.detached import Places, end_started, is_running, start_detached
 from eagleray.engine.spawn import node_config
 from eagleray.spec.options import ProxyLocation, gRPCOptions
 from eagleray.store.sqlite import require_key
@@ -87,13 +87,14 @@ def start(
         raise click.ClickException(f"Eagleray could not start: {error}") from error
     if block:
         _hand_signals_on(node)
-    else:
-        node.returncode = 0  # nobody's child from here on: it is not waited for
     if not block:
-        _announce(places)
+        try:
+            _announce(places, node)
+        finally:
+            node.returncode = 0  # nobody's child from here on: it is not waited for
         return
     with relayed(places.logs_dir):
-        _announce(places)
+        _announce(places, node)
         status = node.wait()
     sys.exit(status)
 
@@ -123,8 +124,8 @@ def _tell_running() -> None:
     )
 
 
-def _announce(places: Places) -> None:
-    """Waits until the proxies listen; an instance whose proxy cannot is ended."""
+def _announce(places: Places, node: subprocess.Popen[bytes]) -> None:
+    """Waits until the proxies listen; an instance whose proxy cannot is ended, and keeps its applications."""
     try:
         info = run(first_info(places))
         failed = info.http_error or info.grpc_error
@@ -133,7 +134,7 @@ def _announce(places: Places) -> None:
             f"Eagleray could not start: {error.message}\nLogs: {places.logs_dir}"
         ) from error
     if failed:
-        shut_down(places.address, places)
+        end_started(node)
         raise click.ClickException(f"Eagleray could not start: {failed}")
     if info.http_url:
         click.echo(f"  HTTP   {info.http_url}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import yaml
 from tests.integration.cli.command import get
 from tests.integration.cli.detached import shell
 from tests.integration.cli.test_run_config import CONFIG, MODELS
+from tests.waiting import wait_until
 
 STAYS = "--non-blocking"
 
@@ -45,3 +47,22 @@ def test_an_instance_is_started_used_again_and_left(home: Path) -> None:
         assert found["num_control_loops"] > 3 and found["process_memory_mb"] > 10
         assert 0 < found["loop_duration_s"]["mean"] <= found["loop_duration_s"]["max"]
         assert found["num_asyncio_tasks"] > 1 and found["uptime_s"] > 0
+
+
+def test_a_start_that_fails_deletes_nothing_of_former_lives(home: Path) -> None:
+    with shell(home) as user:
+        user.write("models.py", MODELS)
+        user.start()
+        user("deploy", "models:build", "name=first", "--name", "kept", "--wait")
+        user.remember()
+        user.kill_everything()
+        with socket.create_server(("127.0.0.1", user.port)):
+            assert "is in use" in user.error("start", "--http-port", str(user.port))
+            assert "is in use" in user.error("run", "models:build", STAYS, "--port", str(user.port))
+        told = user.error("run", "models:raises", STAYS, "--route-prefix", "/x", "--port", str(user.port))
+        assert "Nothing of it can be served" in told
+        assert "eagleray start" in user.error("status")
+        user.start()
+        wait_until(lambda: user.status("kept")["status"] == "RUNNING", "the application of the former life")
+        assert get(f"http://127.0.0.1:{user.port}/") == "first"
+        assert list(user.details()["applications"]) == ["kept"], "and what could not be served has gone"
