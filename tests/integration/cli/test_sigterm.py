@@ -76,15 +76,15 @@ def deployed(instance: Shell, home: Path) -> None:
     wait_until(lambda: instance.status("default")["status"] == "RUNNING", "it runs")
 
 
-def test_ready_no_more_then_drained_then_back(tmp_path: Path) -> None:
-    with shell(tmp_path) as instance, ThreadPoolExecutor(1) as pool:
+def test_ready_no_more_then_drained_then_back(home: Path) -> None:
+    with shell(home) as instance, ThreadPoolExecutor(1) as pool:
         instance.environ["EAGLERAY_DRAIN_DELAY_S"] = "2"
-        deployed(instance, tmp_path)
+        deployed(instance, home)
         before, node = instance.processes(), instance.node()
         kept = Client(instance.port)
         assert kept.get("/") == (200, "short", None)
         long = pool.submit(one, instance.port, "/long")
-        wait_until(lambda: list(tmp_path.glob("begun *")), "the long request is at work")
+        wait_until(lambda: list(home.glob("begun *")), "the long request is at work")
         os.kill(node, signal.SIGTERM)
         wait_until(lambda: one(instance.port, "/-/healthz")[0] == 503, "not ready")
         assert kept.get("/") == (200, "short", "close"), "still served, for the last time on this connection"
@@ -92,34 +92,34 @@ def test_ready_no_more_then_drained_then_back(tmp_path: Path) -> None:
         kept.connection.close()
         wait_until(lambda: refuses(instance.port), "nobody listens any more")
         assert not long.done()
-        (tmp_path / "go").touch()
+        (home / "go").touch()
         assert long.result(60)[:2] == (200, "long")
         assert not wait_gone(before, 60.0)
-        assert [path.read_text() for path in tmp_path.glob("deleted *")] == ["x", "x"]
+        assert [path.read_text() for path in home.glob("deleted *")] == ["x", "x"]
         instance.start()
         wait_until(lambda: instance.status("default")["status"] == "RUNNING", "it is back")
         assert one(instance.port, "/")[1] == "short"
 
 
-def test_a_shutdown_refuses_connections_and_finishes_requests(tmp_path: Path) -> None:
-    with shell(tmp_path) as instance, ThreadPoolExecutor(2) as pool:
-        deployed(instance, tmp_path)
+def test_a_shutdown_refuses_connections_and_finishes_requests(home: Path) -> None:
+    with shell(home) as instance, ThreadPoolExecutor(2) as pool:
+        deployed(instance, home)
         long = pool.submit(one, instance.port, "/long")
-        wait_until(lambda: list(tmp_path.glob("begun *")), "the long request is at work")
+        wait_until(lambda: list(home.glob("begun *")), "the long request is at work")
         ended = pool.submit(instance, "shutdown", "-y")
         wait_until(lambda: refuses(instance.port), "nobody listens any more")
         assert not long.done()
         assert not ended.done()
-        (tmp_path / "go").touch()
+        (home / "go").touch()
         assert long.result(60)[:2] == (200, "long")
         ended.result(60)
         instance.start()
 
 
-def test_a_second_one_does_not_wait(tmp_path: Path) -> None:
-    with shell(tmp_path) as instance:
+def test_a_second_one_does_not_wait(home: Path) -> None:
+    with shell(home) as instance:
         instance.environ["EAGLERAY_DRAIN_DELAY_S"] = "600"
-        deployed(instance, tmp_path)
+        deployed(instance, home)
         before, node = instance.processes(), instance.node()
         os.kill(node, signal.SIGTERM)
         wait_until(lambda: one(instance.port, "/-/healthz")[0] == 503, "not ready")
@@ -129,16 +129,16 @@ def test_a_second_one_does_not_wait(tmp_path: Path) -> None:
         instance.start()
 
 
-def test_in_the_foreground_it_is_handed_on(tmp_path: Path) -> None:
+def test_in_the_foreground_it_is_handed_on(home: Path) -> None:
     """What systemd and containers start has to stay, and to go in order when it is told to."""
-    with shell(tmp_path) as instance:
+    with shell(home) as instance:
         instance.environ["EAGLERAY_DRAIN_DELAY_S"] = "0"
         blocked = instance.start_in_foreground()
-        instance("deploy", instance.write("models.yaml", CONFIG % tmp_path), "--wait", code=1)
+        instance("deploy", instance.write("models.yaml", CONFIG % home), "--wait", code=1)
         instance.write("models.py", MODELS)
-        instance("deploy", instance.write("config.yaml", CONFIG % tmp_path), "--wait")
+        instance("deploy", instance.write("config.yaml", CONFIG % home), "--wait")
         before = instance.processes()
         blocked.send_signal(signal.SIGTERM)
         assert blocked.wait(60) == 0
         assert not wait_gone(before, 60.0)
-        assert [path.read_text() for path in tmp_path.glob("deleted *")] == ["x", "x"]
+        assert [path.read_text() for path in home.glob("deleted *")] == ["x", "x"]
