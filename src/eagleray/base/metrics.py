@@ -164,6 +164,8 @@ class Metric:
         self._series: dict[tuple[str, ...], Value | Distribution] = {}
         self._gone: list[tuple[str, ...]] = []
         self._functions: dict[tuple[str, ...], Callable[[], float]] = {}
+        self._beyond: dict[tuple[str, ...], Callable[[], float]] = {}
+        """Those that are one too many: their sum is read."""
 
     def value(self, *labels: str) -> Value:
         """The series of a counter or gauge with these label values, in the order of `label_names`."""
@@ -184,15 +186,21 @@ class Metric:
     def read(self, function: Callable[[], float], *labels: str) -> None:
         """The gauge with these label values is asked of `function` whenever somebody collects: counting costs nothing.
 
-        It replaces a function of the same labels. It is called in the collecting thread, so it only reads.
+        It replaces a function of the same labels; of those beyond the bound the sum is told. It is called in the collecting thread, so it only reads.
         """
+        self._beyond.pop(labels, None)
         if self._find(labels) is not self._series.get(labels):  # one too many
-            labels = (OVERFLOW,) * len(labels)
+            self._beyond[labels] = function
+            labels, function = (OVERFLOW,) * len(labels), self._sum_beyond
         self._functions[labels] = function
+
+    def _sum_beyond(self) -> float:
+        return sum(function() for function in self._beyond.copy().values())
 
     def forget(self, *labels: str) -> None:
         """The series is not collected any more, and who was told of it is told that it has gone."""
         self._functions.pop(labels, None)
+        self._beyond.pop(labels, None)
         if self._series.pop(labels, None) is not None:
             self._gone.append(labels)
 

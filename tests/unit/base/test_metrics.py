@@ -65,3 +65,14 @@ def test_a_name_has_one_meaning() -> None:
         registry.gauge("a", "A.", "x")
     with pytest.raises(ValueError, match="has the labels"):
         registry.counter("a", "A.", "x").value("1", "2")
+
+
+def test_functions_beyond_the_bound_are_added_up() -> None:
+    registry = Registry()
+    metric = registry.counter("calls", "Calls.", "route", most=1)
+    for number in range(4):
+        metric.read(lambda number=number: float(10**number), str(number))  # type: ignore[misc]
+    metric.read(lambda: 7.0, "1")
+    metric.forget("3")
+    (told, _) = registry.collect()
+    assert {sample.labels: sample.value for sample in told.samples} == {("0",): 1.0, (OVERFLOW,): 107.0}
