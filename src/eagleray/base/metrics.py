@@ -186,7 +186,8 @@ class Metric:
     def read(self, function: Callable[[], float], *labels: str) -> None:
         """The gauge with these label values is asked of `function` whenever somebody collects: counting costs nothing.
 
-        It replaces a function of the same labels; of those beyond the bound the sum is told. It is called in the collecting thread, so it only reads.
+        It replaces a function of the same labels; of those beyond the bound the sum is told. It is called in the
+        collecting thread, so it only reads.
         """
         self._beyond.pop(labels, None)
         if self._find(labels) is not self._series.get(labels):  # one too many
