@@ -293,7 +293,8 @@ def read_everything(shown: Shown) -> None:
                 shown.api(route.path.replace("{name}", "door"), token=token)
         shown.api("/metrics", token=token)
     for arguments in (["status"], ["status", "--json"], ["status", "--details"], ["config"], ["logs", "broken"],
-                      ["logs", "door"], ["logs", "packages"], ["logs", "unknown"], ["controller-health"]):  # fmt: skip
+                      ["logs", "door"], ["logs", "packages"], ["logs", "unknown"], ["controller-health"], ["top"],
+                      ["top", "--json"], ["events"]):  # fmt: skip
         shown.run(*arguments)
     assert (
         "<hidden>" in shown.texts["eagleray config"] and "the door fails" in shown.texts["eagleray logs door"]

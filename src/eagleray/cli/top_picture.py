@@ -99,7 +99,7 @@ def draw(
     lines = rows(overview, replicas=choice.replicas)
     most = _foot_lines(height)
     foot = [_line(one, "red") for one in problems(overview)[:most]]
-    foot += [_event(one) for one in overview["events"][len(overview["events"]) - most :]]
+    foot += [_event(one) for one in overview["events"][max(len(overview["events"]) - most, 0) :]]
     if hint:
         foot.append(_line(hint, "dim"))
     if height is not None and len(lines) > _room(overview, height, hint):
@@ -236,7 +236,7 @@ def _status(status: str) -> Text:
 
 
 def _state(row: Row) -> Text:
-    return _status(row.status) if row.is_well else Text(f"{row.status}, not well", style="bold red")
+    return _status(row.status) if row.is_well else Text("NOT WELL", style="bold red")
 
 
 def _number(name: str, show: Callable[[float], str], style: str = "") -> Callable[[Row], Text]:

@@ -111,7 +111,7 @@ def test_a_line_has_what_is_known_of_it() -> None:
         *(["█████▊", "95%"]),
     ]
     assert first.split() == ["r1", "RUNNING", "10.0", "0", "1.00", "2.00", "3.00", "3", "███▋", "60%", "50M"]
-    assert second.split() == ["r2", "RUNNING,", "not…", "-", "-", "-", "-", "-", "3", "-", "50M"]
+    assert second.split() == ["r2", "NOT", "WELL", "-", "-", "-", "-", "-", "3", "-", "50M"]
 
 
 def test_replicas_can_be_left_out() -> None:
@@ -150,6 +150,7 @@ def test_the_last_events_are_below_with_their_causes() -> None:
     assert len(told) == 5
     assert told[0].split("  ", 1)[1].rstrip() == "shop / Cart  Replica r3 has died. (ValueError: x)"
     assert told[-1].split("  ", 1)[1].rstrip() == "A config was applied."
+    assert sum("died" in line for line in shown(overview(events=events[:3]))) == 3
 
 
 def test_an_older_picture_says_so_and_an_empty_instance_is_no_error() -> None:
