@@ -16,6 +16,7 @@ from typing import Any
 
 from eagleray.base.access_log import AccessLog
 from eagleray.base.log_formats import Component, JsonFormatter, Scope, TextFormatter
+from eagleray.base.secrets import hide_text
 from eagleray.base.settings import Settings
 
 __all__ = ["Component", "LogOptions", "open_access_log", "reset", "setup"]
@@ -129,6 +130,8 @@ def _dress(
 ) -> None:
     form = JsonFormatter if options.encoding == "JSON" else TextFormatter
     handler.setFormatter(form(component, scope, options.attributes))
+    if component.name == "controller":  # it tells what user code elsewhere has raised
+        handler.addFilter(_without_secrets)
     handler.removeFilter(_is_no_access_line)
     if not options.access_log:
         handler.addFilter(_is_no_access_line)
@@ -166,6 +169,17 @@ def _write_lines(text: str) -> None:
     for handler in logging.getLogger("eagleray").handlers:
         if isinstance(handler.formatter, TextFormatter | JsonFormatter):
             handler.handle(record)
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    """Takes passwords of URLs and the like out of the record."""
+    record.msg, record.args = hide_text(record.getMessage()), None
+    if record.exc_info and not record.exc_text:
+        record.exc_text = hide_text(_PLAIN.formatException(record.exc_info))
+    return True
+
+
+_PLAIN = logging.Formatter()
 
 
 def _is_no_access_line(record: logging.LogRecord) -> bool:

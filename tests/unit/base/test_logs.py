@@ -155,3 +155,19 @@ def test_options_come_from_the_config_and_then_from_the_environment() -> None:
     options = LogOptions.read(config, settings)
     assert (options.encoding, options.level, options.logs_dir) == ("TEXT", "DEBUG", "/l")
     assert not options.access_log
+
+
+@pytest.mark.parametrize("encoding", ["TEXT", "JSON"])
+def test_the_controller_hides_secrets_of_what_user_code_has_raised(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.log"
+    logs.setup(Component("controller", "1"), LogOptions(encoding=encoding), path=str(path))
+    logger = logging.getLogger("eagleray.controller")
+    logger.error("replica-1 failed to start:\n%s", "OSError: redis://:s3cret@h:6379/?password=hunter2")
+    try:
+        raise OSError("Authorization: Bearer abcdefgh")
+    except OSError:
+        logger.exception("odd")
+    text = path.read_text()
+    assert "redis://<hidden>@h" in text
+    assert "Bearer <hidden>" in text
+    assert not re.search("s3cret|hunter2|abcdefgh", text)
