@@ -6,15 +6,22 @@ import importlib.util
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from tests.examples.modules import load_module
-from tests.examples.seed_programs import SEEDS, document_served, names, send_declared
-from tests.fault.instance import Instance
+from tests.examples.seed_programs import SEEDS, declared, document_served, names, send_declared
+from tests.fault.instance import Instance, serving
+from tests.integration.serve.test_environments import make_wheel
+from tests.waiting import wait_until
 
 DOCUMENT = "d000"
+FLOWER = [5.1, 3.5, 1.4, 0.2]
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +35,24 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def instance(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with document_served(
-        DOCUMENT, tmp_path_factory.mktemp(DOCUMENT), EAGLERAY_NUM_GPUS="3", D000_MODELS=str(models)
-    ) as running:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For what the instance writes."""
+    return tmp_path_factory.mktemp(DOCUMENT)
+
+
+@pytest.fixture(scope="module")
+def instance(models: Path, folder: Path) -> Iterator[Instance]:
+    make_wheel(folder, "0.9.0", "tabulate")  # what the production model installs
+    settings = {
+        "EAGLERAY_NUM_GPUS": "3",
+        "EAGLERAY_METRICS_EXPORT_PORT": "0",
+        "EAGLERAY_ENVIRONMENT_HOME": str(folder / "environments"),
+        "D000_MODELS": str(models),
+        "PIP_FIND_LINKS": str(folder),
+        "PIP_NO_INDEX": "1",
+        "PRODUCTION_LOGS": str(folder / "production-logs"),
+    }
+    with document_served(DOCUMENT, folder, **settings) as running:
         yield running
 
 
@@ -73,3 +94,98 @@ def test_the_network_answers_the_same_with_pytorch_and_without(models: Path, lib
         check=True,
         timeout=120,
     )
+
+
+def answers(port: int, name: str, body: Any, count: int, connections: int = 4) -> list[Any]:
+    """What the program answers to `count` requests, sent by several connections; all must be answered with 200."""
+
+    def send(part: int) -> list[Any]:
+        with declared.Client(port, f"/{name}") as client:
+            return [client.send(declared.Ask(json=body)) for _ in range(part, count, connections)]
+
+    with ThreadPoolExecutor(connections) as pool:
+        found = [one for part in pool.map(send, range(connections)) for one in part]
+    assert {one.status for one in found} == {200}
+    return [one.value for one in found]
+
+
+def test_a_tenth_of_the_requests_goes_to_the_new_version(instance: Instance) -> None:
+    found = answers(instance.port, "model_versions", {"features": FLOWER}, 600)
+    share = sum(one["model_version"] == "v2" for one in found) / len(found)
+    # Six standard deviations to either side: one run of a billion is outside by chance.
+    assert 0.1 - 6 * (0.09 / len(found)) ** 0.5 < share < 0.1 + 6 * (0.09 / len(found)) ** 0.5
+
+
+def test_requests_that_come_together_share_a_batch(instance: Instance) -> None:
+    found = answers(instance.port, "batch_model", {"input": [0.0] * 64}, 64, connections=16)
+    assert max(one["batch_size"] for one in found) > 1
+
+
+def test_the_ensemble_and_the_resilient_model_survive_what_fails(instance: Instance) -> None:
+    for _ in range(3):
+        with declared.Client(instance.port, "/ensemble_model") as client:
+            assert client.send(declared.Ask(json={"data": [[1.0, 2.0, 3.0]]})).status == 500
+    send_declared(instance.port, DOCUMENT, "ensemble_model")
+    assert {one["model"] for one in answers(instance.port, "resilient_model", {"data": [[1.0, 2.0]]}, 8)} == {
+        "fallback"
+    }
+    send_declared(instance.port, DOCUMENT, "resilient_model")
+
+
+def test_three_production_replicas_write_their_logs_where_they_should(
+    instance: Instance, folder: Path
+) -> None:
+    seen: set[str] = set()
+
+    def all_have_answered() -> bool:
+        seen.update(
+            one["replica_id"] for one in answers(instance.port, "production_model", {"data": FLOWER}, 8)
+        )
+        return len(seen) == 3
+
+    wait_until(all_have_answered, what="answers by three replicas")
+    logs = "".join(file.name for file in (folder / "production-logs").glob("*.log"))
+    assert all(replica in logs for replica in seen)
+
+
+def test_load_brings_replicas_as_the_own_configuration_computes(instance: Instance) -> None:
+    seen: set[str] = set()
+
+    def others_have_come() -> bool:
+        seen.update(
+            one["replica_id"]
+            for one in answers(instance.port, "custom_autoscaling", {"features": FLOWER}, 40)
+        )
+        return len(seen) > 1
+
+    wait_until(others_have_come, what="a second replica, with many times 5 requests a second", deadline_s=120)
+
+
+def test_prometheus_is_told_of_predictions(instance: Instance) -> None:
+    (file,) = instance.home.glob("run/*/metrics.url")
+    found = answers(instance.port, "monitored_production_model", {"data": FLOWER}, 5)
+    assert {one["prediction"] for one in found} == {0}
+
+    def told() -> bool:
+        with urllib.request.urlopen(file.read_text().strip(), timeout=30) as reply:
+            text = reply.read().decode()
+        return 'species="0"' in text and "flower_latency_ms_bucket" in text
+
+    wait_until(told, what="the metrics of the model")
+
+
+def test_what_lacks_its_files_fails_by_itself(models: Path, tmp_path: Path) -> None:
+    failing = ("lost", "unknown", "ensemble")
+    applications = [
+        {"name": name, "route_prefix": f"/{name}", "import_path": f"tests.examples.failing_seeds:{name}"}
+        for name in (*failing, "resilient")
+    ]
+    config = tmp_path / "failing.yaml"
+    config.write_text(yaml.safe_dump({"applications": applications}))
+    env = {"D000_MODELS": str(models), "EAGLERAY_NUM_GPUS": "1"}
+    with serving(str(config), folder="examples/seeds", env=env) as running:
+        for name in failing:
+            with declared.Client(running.port, f"/{name}") as client:
+                assert client.send(declared.Ask(json={"features": FLOWER})).status == 503, name
+        found = answers(running.port, "resilient", {"data": [FLOWER]}, 4)
+        assert found == [{"prediction": [2], "model": "fallback"}] * 4
