@@ -15,11 +15,13 @@ from pydantic import BaseModel, Field
 
 from d001.encoder import Encoder
 from d001.machine import MIB, memory_for
+from d001.refusal import refuse_without_echo
 from eagleray import serve
 
 REPLICAS = 2
 
 api = FastAPI()
+refuse_without_echo(api)
 
 
 class Text(BaseModel):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from d001.embedding.traffic import JSON
 from program import Ask
 
 ENV = {"EAGLERAY_NUM_GPUS": "1"}
@@ -30,4 +31,5 @@ ASKS = [
     Ask("/api", json={"text": "..."}, right=lambda value: value["sentence"] == "..."),
     Ask("/api", json={"text": ""}, status=422),
     Ask("/api", json={"text": None}, status=422),
+    Ask("/api", text='{"text": "\\ud800"}', headers=JSON, status=422),
 ]

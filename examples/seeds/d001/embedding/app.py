@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse
 
 from d001.encoder import BATCH_SIZE, Encoder
 from d001.machine import MIB, gpu_memory, memory_for
+from d001.refusal import refuse_without_echo
 from eagleray import serve
 from eagleray.serve import Application, metrics
 
@@ -43,6 +44,7 @@ DEV_CONFIG: dict[str, Any] = {
 REMEMBERED = 1000
 
 api = FastAPI(title="Retrieval")
+refuse_without_echo(api)
 
 
 class EmbeddingInput(BaseModel):

@@ -60,6 +60,7 @@ def _is_loaded(value: dict[str, Any]) -> bool:
     return value["model_status"] == "loaded" and value["active_requests"] >= 0 and value["cpu_memory"] > 0
 
 
+JSON = {"content-type": "application/json"}
 PATH = "/embedding/api"
 ASKS = [
     *(
@@ -83,7 +84,8 @@ ASKS = [
     Ask(PATH, json={"texts": ["no input"]}, status=422),
     Ask(PATH, json={"input": [1, 2]}, status=422),
     Ask(PATH, json={"input": ["x"] * 1001}, status=422),
-    Ask(PATH, text='{"input": ["half', headers={"content-type": "application/json"}, status=422),
+    Ask(PATH, text='{"input": ["half', headers=JSON, status=422),
+    Ask(PATH, text='{"input": ["\\ud800 is half a character"]}', headers=JSON, status=422),
     Ask(PATH, method="GET", status=405),
     Ask("/nowhere", status=404),
 ]

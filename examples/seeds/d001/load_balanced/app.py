@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 from d001.encoder import Encoder
+from d001.refusal import refuse_without_echo
 from eagleray import serve
 from eagleray.serve import Application
 
@@ -27,6 +28,7 @@ MANY = 100
 SHORT_WORDS = 40
 
 api = FastAPI()
+refuse_without_echo(api)
 
 
 class Ranking(BaseModel):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from d001.embedding.traffic import DOCUMENTS, QUESTIONS
+from d001.embedding.traffic import DOCUMENTS, JSON, QUESTIONS
 from program import Ask
 
 ENV = {"EAGLERAY_NUM_GPUS": "2"}
@@ -29,5 +29,6 @@ ASKS = [
     ),
     Ask("/api", json={"query": "nothing to rank", "passages": []}, status=422),
     Ask("/api", json={"passages": DOCUMENTS}, status=422),
+    Ask("/api", text='{"query": "\\ud800", "passages": ["x"]}', headers=JSON, status=422),
     Ask("/api", status=405),
 ]
