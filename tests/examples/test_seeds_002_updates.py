@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests.examples.seed_programs import SEEDS, declared, send_declared
 from tests.integration.cli.detached import Shell, shell
 from tests.waiting import wait_until
@@ -98,3 +99,15 @@ def test_blue_stays_until_green_takes_over(user: Shell) -> None:
     assert replicas(user, "rag-green") == green
     wait_until(lambda: "rag" not in user.details()["applications"], what="the end of blue")
     send_declared(user.port, "d002", "rag", prefix="")
+
+
+def test_without_its_chat_server_rag_still_finds(user: Shell) -> None:
+    config = yaml.safe_load((FILES / "switched.yaml").read_text())
+    config["applications"] = [one for one in config["applications"] if one["name"] != "llm"]
+    config["applications"][0]["runtime_env"]["working_dir"] = str(SEEDS)
+    user("deploy", user.write("alone.yaml", yaml.safe_dump(config)), "--wait")
+    wait_until(lambda: "llm" not in user.details()["applications"], what="the end of the chat server")
+    with declared.Client(user.port) as client:
+        answer = client.send(declared.Ask("/rag", json={"query": "How old is the sun?"}))
+    assert answer.status == 200
+    assert answer.value["answer"] is None and answer.value["sources"][0] == 1

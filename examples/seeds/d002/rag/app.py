@@ -6,11 +6,13 @@ curl -H 'content-type: application/json' -d '{"query": "How old is the sun?"}' l
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from functools import lru_cache
 from typing import Any
 
+import openai
 from fastapi import FastAPI, HTTPException
 
 from d002.rag.corpus import DOCUMENTS
@@ -22,6 +24,7 @@ LLM_URL = os.environ.get("LLM_URL", f"http://127.0.0.1:{os.environ.get('PORT', '
 KEPT, REMEMBERED = 5, 10_000
 
 api = FastAPI()
+logger = logging.getLogger("ray.serve")
 
 
 @serve.deployment(ray_actor_options={"num_cpus": 2})
@@ -83,21 +86,25 @@ class Reranker:
 
 @serve.deployment(ray_actor_options={"num_gpus": 1})
 class LLMGenerator:
-    def __init__(self) -> None:
-        import openai
+    """Asks the chat server. None is the answer while that gives none: what was found is worth something without it."""
 
+    def __init__(self) -> None:
         self.client = openai.AsyncOpenAI(base_url=LLM_URL, api_key="EMPTY")
 
-    async def __call__(self, query: str, docs: list[dict[str, Any]]) -> str:
+    async def __call__(self, query: str, docs: list[dict[str, Any]]) -> str | None:
         context = "\n".join(doc["text"] for doc in docs)
-        response = await self.client.chat.completions.create(
-            model="default",
-            messages=[
-                {"role": "system", "content": f"Answer from this material:\n{context}"},
-                {"role": "user", "content": query},
-            ],
-        )
-        return response.choices[0].message.content or ""
+        try:
+            response = await self.client.chat.completions.create(
+                model="default",
+                messages=[
+                    {"role": "system", "content": f"Answer from this material:\n{context}"},
+                    {"role": "user", "content": query},
+                ],
+            )
+        except openai.APIError as error:
+            logger.warning("the chat server at %s does not answer: %s", LLM_URL, error)
+            return None
+        return response.choices[0].message.content
 
 
 @serve.deployment
