@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.neighbors import KNeighborsClassifier
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 from d004.pipeline.scenes import SIDE, digits
 from eagleray import serve
 from eagleray.serve.handle import DeploymentHandle
+
+NEIGHBOURS = 3  # that vote
 
 
 @serve.deployment
@@ -54,14 +55,14 @@ class Recognise:
         squares = np.pad(images.reshape(-1, SIDE, SIDE), ((0, 0), (1, 1), (1, 1)))
         shifted = [squares[:, 1:-1, left : left + SIDE] for left in range(3)]
         shifted += [squares[:, top : top + SIDE, 1:-1] for top in (0, 2)]
-        rows = np.concatenate(shifted).reshape(-1, SIDE * SIDE)
-        self.model = KNeighborsClassifier(n_neighbors=3, algorithm="ball_tree").fit(
-            rows, np.tile(labels, len(shifted))
-        )
+        self.known = np.concatenate(shifted).reshape(-1, SIDE * SIDE)
+        self.labels = np.tile(labels, len(shifted))
 
     def __call__(self, found: tuple[int, int, np.ndarray]) -> dict[str, Any]:
         top, left, pixels = found
-        digit = int(self.model.predict(pixels.reshape(1, -1))[0])
+        distances = ((self.known - pixels.reshape(-1)) ** 2).sum(axis=1)
+        nearest = self.labels[np.argpartition(distances, NEIGHBOURS)[:NEIGHBOURS]]
+        digit = int(np.bincount(nearest).argmax())
         return {"digit": digit, "box": [left, top, left + SIDE, top + SIDE]}
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 HEIGHT, WIDTH = 24, 32
 SIDE = 8  # of a digit, in pixels
@@ -14,6 +12,10 @@ SIDE = 8  # of a digit, in pixels
 
 def digits() -> tuple[Any, Any, Any, Any]:
     """Images to learn from, images never learnt from, and the labels of both. Grey values are 0 to 16."""
+    # Takes more than a second, which only the processes that use it should need.
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     return tuple(train_test_split(images, labels, test_size=0.25, random_state=0, stratify=labels))
 
