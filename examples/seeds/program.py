@@ -49,7 +49,10 @@ class Ask:
 
 @dataclass(frozen=True)
 class Program:
-    """`target` is what `eagleray run` takes; `env` is added to its environment; `rounds` repeats the requests."""
+    """`target` is what `eagleray run` takes, or the module of a script.
+
+    `env` is added to its environment; `rounds` repeats the requests.
+    """
 
     document: str
     name: str
@@ -59,8 +62,15 @@ class Program:
     rounds: int
 
     @property
-    def is_config(self) -> bool:
-        return not self.target.count(":")
+    def is_application(self) -> bool:
+        return ":" in self.target
+
+    @property
+    def command(self) -> list[str]:
+        """What follows `python` to serve it until Ctrl-C; `--port` is to be added."""
+        if self.is_application or self.target.endswith(".yaml"):
+            return ["-m", "eagleray.cli", "run", self.target]
+        return ["-m", self.target, "--stay"]
 
 
 def programs(*wanted: str) -> list[Program]:

@@ -36,7 +36,7 @@ def serving(program: Program) -> Iterator[int]:
     with tempfile.TemporaryDirectory(prefix="seeds-") as home:
         instance = {"EAGLERAY_RUNTIME_HOME": f"{home}/run", "EAGLERAY_STATE_HOME": f"{home}/state"}
         process = subprocess.Popen(
-            [sys.executable, "-m", "eagleray.cli", "run", program.target, "--port", str(port)],
+            [sys.executable, *program.command, "--port", str(port)],
             cwd=SEEDS,
             env=os.environ | instance | {"EAGLERAY_ATTACH": "0", "PORT": str(port)} | dict(program.env),
             stdout=subprocess.PIPE,

@@ -22,8 +22,8 @@ CONNECTIONS = 4
 
 
 def names(document: str) -> list[str]:
-    """The document's programs that are an application each; a config file is tested by itself."""
-    return [one.name for one in declared.programs(document) if not one.is_config]
+    """The document's programs that are an application each; config files and scripts are tested by themselves."""
+    return [one.name for one in declared.programs(document) if one.is_application]
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def document_served(
 
     `options` are what a program's deployments have otherwise, as in a config file; `env` is the instance's.
     """
-    served = [one for one in declared.programs(document) if not one.is_config]
+    served = [one for one in declared.programs(document) if one.is_application]
     port = free_port()
     config = {
         "http_options": {"port": port},

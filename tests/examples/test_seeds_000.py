@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,10 @@ import pytest
 import yaml
 from tests.examples.modules import load_module
 from tests.examples.seed_programs import SEEDS, declared, document_served, names, send_declared
-from tests.fault.instance import Instance, serving
+from tests.fault.instance import ROOT, Instance, serving
 from tests.integration.serve.test_environments import make_wheel
+from tests.ports import free_port
+from tests.processes import descendants, wait_gone
 from tests.waiting import wait_until
 
 DOCUMENT = "d000"
@@ -189,3 +194,54 @@ def test_what_lacks_its_files_fails_by_itself(models: Path, tmp_path: Path) -> N
                 assert client.send(declared.Ask(json={"features": FLOWER})).status == 503, name
         found = answers(running.port, "resilient", {"data": [FLOWER]}, 4)
         assert found == [{"prediction": [2], "model": "fallback"}] * 4
+
+
+@contextmanager
+def script_served(program: declared.Program, models: Path) -> Iterator[tuple[int, str]]:
+    """The port of a script that serves, and what it has said before; Ctrl-C ends it, and nothing is left."""
+    with tempfile.TemporaryDirectory(prefix="er-") as home:  # tmp_path is too long for sockets
+        instance = {"EAGLERAY_RUNTIME_HOME": f"{home}/run", "EAGLERAY_STATE_HOME": f"{home}/state"}
+        port = free_port()
+        process = subprocess.Popen(
+            [sys.executable, *program.command, "--port", str(port)],
+            cwd=SEEDS,
+            env=os.environ
+            | instance
+            | dict(program.env)
+            | {"D000_MODELS": str(models), "PYTHONPATH": f"{ROOT}/src"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert process.stdout is not None
+        started = {process.pid}
+        try:
+            said = ""
+            for line in process.stdout:
+                said += line
+                if line.split()[:1] == ["Stop"]:
+                    break
+            else:
+                raise AssertionError(f"the script has ended: {said}")
+            started |= descendants(process.pid)
+            yield port, said
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+            assert not wait_gone(started, timeout_s=60)
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def test_the_script_deploys_asks_changes_and_loads_everything(models: Path) -> None:
+    (program,) = declared.programs(f"{DOCUMENT}/deploy_and_manage")
+    with script_served(program, models) as (port, said):
+        send_declared(port, DOCUMENT, "deploy_and_manage", prefix="")
+    for text in (
+        "'request_count': 3, 'error_count': 1",
+        "'requests_total': 3, 'requests_failed': 1",
+        "Versions after the rollback: ['v1']",
+        "Successful: 1000",
+    ):
+        assert text in said
