@@ -179,6 +179,13 @@ def _parse_share(text: str) -> float:
     return value
 
 
+def state_home(settings: Settings) -> str:
+    """The directory of what outlives an instance; it need not exist yet."""
+    return settings.state_home or os.path.join(
+        os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "eagleray"
+    )
+
+
 def set_default(name: str, value: str) -> None:
     """A variable that a library of this process reads, unless the user has set it."""
     os.environ.setdefault(name, value)

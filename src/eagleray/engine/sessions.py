@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from eagleray.base.clock import wall_time_s
-from eagleray.base.settings import Settings
+from eagleray.base.settings import Settings, state_home
 
 PREFIX = "eagleray-"
 """Of runtime directories; the rest of their names is random."""
@@ -55,7 +55,7 @@ def runtime_dirs(settings: Settings) -> list[str]:
 
 def make_session_dir(settings: Settings) -> tuple[str, int]:
     """A new session directory and the descriptor that locks it; older sessions than the last few are removed."""
-    sessions = Path(_state_home(settings), "sessions")
+    sessions = Path(state_home(settings), "sessions")
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(wall_time_s()))
     try:
         sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -89,18 +89,12 @@ def main_runtime_dir(settings: Settings) -> str:
 
 def main_state_dir(settings: Settings) -> str:
     """Where the detached instance keeps its state and logs over all its lives."""
-    return settings.state_dir or os.path.join(_state_home(settings), "main")
+    return settings.state_dir or os.path.join(state_home(settings), "main")
 
 
 def remove_tree(path: str) -> None:
     """Removes a directory and all that is in it; what cannot be removed stays."""
     shutil.rmtree(path, ignore_errors=True)
-
-
-def _state_home(settings: Settings) -> str:
-    return settings.state_home or os.path.join(
-        os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "eagleray"
-    )
 
 
 def _runtime_home(settings: Settings) -> Path | None:

@@ -40,6 +40,7 @@ from eagleray.replica.report import Reporter
 from eagleray.replica.reservation import HELD_S, expire_reserved
 from eagleray.replica.slots import Slots
 from eagleray.replica.stats import StatsHook
+from eagleray.replica.tasks import TaskConsumer
 from eagleray.replica.threads import Threads
 from eagleray.replica.tracing import ReplicaTracing
 from eagleray.replica.user_loop import UserLoop
@@ -110,6 +111,7 @@ class Worker:
             self._reporter.models, partial(ModelMetrics, self.registry, self._metrics.labels)
         )
         self._base_context = Context()
+        self._consumer = TaskConsumer(self._slots.limit, self._base_context)
         self._tracing = ReplicaTracing(launch, self.registry)
         self._memory: SharedMemory | None = None
         self._floor: Floor | None = None
@@ -180,6 +182,7 @@ class Worker:
         problem = await user.start(args, kwargs, self._user_config, launch.rank)
         problem = problem or await user.check_health()  # the first one belongs to the start
         problem = problem or await self._reporter.begin(user.instance, launch.deployment_config)
+        problem = problem or self._consumer.begin(target, user.instance)
         if not problem:
             self._capacity.find(user.instance)
             self._metrics.started()
@@ -231,6 +234,7 @@ class Worker:
         limit, is_given = change.max_ongoing_requests, change.max_ongoing_requests_given
         if limit is not None or is_given is not None:
             self._user_loop.bridge.put(self._capacity.configure, limit, is_given)
+        self._consumer.resize(limit)
         if change.world_size is not None:
             self._replica.world_size = change.world_size
         return self._state(await self._reconfigure_user(change))
@@ -269,10 +273,8 @@ class Worker:
         """Takes no more calls, waits for those under way, ends user code."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        to_user = self._user_loop.bridge.put
-        to_user(self._slots.drain)
-        to_user(self._calls.goaway)
-        await _end_calls(self._user_loop, self._slots, self._floor, timeout_s)
+        calls_end = _end_calls(self._user_loop, self._slots, self._floor, self._calls.goaway, timeout_s)
+        await self._consumer.stop_beside(calls_end, timeout_s)
         try:
             async with asyncio.timeout_at(max(deadline, loop.time() + _STOP_S)):
                 problem = await self._user_loop.run(self._stop_user())
@@ -346,9 +348,13 @@ async def _wait_idle(user_loop: UserLoop, slots: Slots, timeout_s: float) -> boo
     return True
 
 
-async def _end_calls(user_loop: UserLoop, slots: Slots, floor: Floor | None, timeout_s: float) -> None:
-    """Lets calls end by themselves for `timeout_s`, then cancels them."""
+async def _end_calls(
+    user_loop: UserLoop, slots: Slots, floor: Floor | None, goaway: Callable[[], object], timeout_s: float
+) -> None:
+    """Takes no more calls, lets them end by themselves for `timeout_s`, then cancels them."""
     to_user = user_loop.bridge.put
+    to_user(slots.drain)
+    to_user(goaway)
     forgetting = None
     if floor is not None:
         forgetting = asyncio.get_running_loop().call_later(HELD_S, to_user, expire_reserved, floor)

@@ -60,6 +60,8 @@ _MODULES = (
     "metrics",
     "request_router",
     "schema",
+    "task_consumer",
+    "task_processor",
 )
 
 __all__ = [

@@ -31,11 +31,21 @@ from eagleray.spec.status import (
     ReplicaState,
     ServeStatus,
 )
+from eagleray.spec.tasks import (
+    CeleryAdapterConfig,
+    MemoryAdapterConfig,
+    RedisAdapterConfig,
+    SQLiteAdapterConfig,
+    TaskProcessorConfig,
+    TaskResult,
+)
+from eagleray.tasks.adapter import TaskProcessorAdapter
 
 __all__ = [
     "ApplicationDetails",
     "ApplicationStatus",
     "ApplicationStatusOverview",
+    "CeleryAdapterConfig",
     "DeploymentDetails",
     "DeploymentSchema",
     "DeploymentStatus",
@@ -44,12 +54,15 @@ __all__ = [
     "EncodingType",
     "HTTPOptionsSchema",
     "LoggingConfig",
+    "MemoryAdapterConfig",
     "ProxyDetails",
     "ProxyStatus",
     "RayActorOptionsSchema",
+    "RedisAdapterConfig",
     "ReplicaDetails",
     "ReplicaRank",
     "ReplicaState",
+    "SQLiteAdapterConfig",
     "ServeActorDetails",
     "ServeApplicationSchema",
     "ServeDeploySchema",
@@ -57,6 +70,9 @@ __all__ = [
     "ServeStatus",
     "TargetDetails",
     "TargetGroup",
+    "TaskProcessorAdapter",
+    "TaskProcessorConfig",
+    "TaskResult",
     "TracingConfig",
     "gRPCOptionsSchema",
 ]
