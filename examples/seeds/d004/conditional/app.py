@@ -80,7 +80,8 @@ class Recommender:
             profile = await request.json()
         except ValueError:
             return PlainTextResponse("The profile is not JSON.", 422)
-        if not isinstance(profile, dict) or not isinstance(user := profile.get("user"), int | None):
+        user = profile.get("user") if isinstance(profile, dict) else ""
+        if user is not None and type(user) is not int:  # True and False are of type bool
             return PlainTextResponse('A profile is {"user": NUMBER}, or {} for a stranger.', 422)
         if user is not None and not 0 <= user < USERS:
             return PlainTextResponse(

@@ -28,6 +28,7 @@ REFUSED = [
     Ask(json={"user": USERS}, status=404),
     Ask(json={"user": -1}, status=404),
     Ask(json={"user": "me"}, status=422),
+    Ask(json={"user": True}, status=422),
     Ask(json=[7], status=422),
     Ask(text="user 7", status=422),
 ]

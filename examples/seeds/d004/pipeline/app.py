@@ -78,10 +78,12 @@ class Pipeline:
     async def __call__(self, request: Request) -> Any:
         try:
             picture = np.array(await request.json(), dtype=np.float64)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return PlainTextResponse("A picture is a list of rows of grey values, all of one length.", 422)
-        if picture.ndim != 2 or min(picture.shape) < SIDE or not np.isfinite(picture).all():
-            return PlainTextResponse(f"A picture has at least {SIDE} rows of {SIDE} grey values.", 422)
+        if picture.ndim != 2 or min(picture.shape) < SIDE or not ((picture >= 0) & (picture <= 255)).all():
+            return PlainTextResponse(
+                f"A picture has at least {SIDE} rows of {SIDE} grey values, 0 to 255.", 422
+            )
         enhanced = self.enhance.remote(picture)
         found = self.detect.remote(enhanced)
         return await self.recognise.remote(found)

@@ -27,5 +27,7 @@ ASKS = [
     Ask(json=[[0.0] * 32] * 4, status=422),
     Ask(json=[[1, 2], [3]], status=422),
     Ask(json={"picture": "none"}, status=422),
+    Ask(json=[[10**400] * 32] * 24, status=422),
+    Ask(json=[[float("nan")] * 32] * 24, status=422),
     Ask(text="no picture", status=422),
 ]
