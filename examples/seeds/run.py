@@ -100,7 +100,7 @@ def main(wanted: list[str]) -> int:
         document = program.document.removeprefix("d")
         row = f"{program.name:<28} {document:<9} {len(times):>8} {right:>6} {median(times):>9.2f}"
         print(row, flush=True)
-    print(f"{len(chosen)} programs, {failed} wrong answers")
+    print(f"programs: {len(chosen)}, wrong answers: {failed}")
     return 1 if failed else 0
 
 

@@ -27,7 +27,7 @@ def test_a_program_is_run_asked_and_told_of() -> None:
     assert heading.split() == ["program", "document", "requests", "ok", "p50", "ms"]
     assert row.split()[:4] == ["leaky", "002", "300", "300"]
     assert float(row.split()[4]) > 0
-    assert total == "1 programs, 0 wrong answers"
+    assert total == "programs: 1, wrong answers: 0"
 
 
 def test_a_program_that_is_not_there_is_told_with_those_that_are() -> None:
