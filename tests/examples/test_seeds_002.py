@@ -87,9 +87,11 @@ def test_replicas_come_with_the_load_and_go_with_it(instance: Instance) -> None:
 
     watchdog = threading.Timer(120, enough.set)
     watchdog.start()
-    with ThreadPoolExecutor(24) as pool:
-        seen = set().union(*pool.map(lambda _: load(), range(24)))
-    watchdog.cancel()
+    try:
+        with ThreadPoolExecutor(24) as pool:
+            seen = set().union(*pool.map(lambda _: load(), range(24)))
+    finally:
+        watchdog.cancel()
     assert len(seen) == MAX_REPLICAS
     wait_until(
         lambda: len({value["replica"] for value in each(instance.port, "autoscaled", [ask] * 10, 1)}) == 1,
