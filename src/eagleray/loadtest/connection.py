@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Protocol, cast
 
 from eagleray.loadtest.answer import AnswerReader, BadAnswerError
@@ -26,6 +27,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_owner",
+        "_timeout_s",
         "_transport",
         "bytes_in",
         "intended",
@@ -37,8 +39,9 @@ class Connection(asyncio.Protocol):
         "task",
     )
 
-    def __init__(self, owner: Owner, *, keep_body: bool = False) -> None:
+    def __init__(self, owner: Owner, timeout_s: float, *, keep_body: bool = False) -> None:
         self._owner = owner
+        self._timeout_s = timeout_s
         self._transport: asyncio.Transport | None = None
         self.reader = AnswerReader(keep_body=keep_body)
         self.intended = self.sent = 0.0
@@ -88,6 +91,9 @@ class Connection(asyncio.Protocol):
         if is_complete:
             self.is_asking = False
             self._owner.answered(self)
+        elif time.monotonic() > self.intended + self._timeout_s:
+            # Its owner looks, too, but many answers without end would keep the loop from coming to that.
+            self._end("timeout")
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.is_gone:

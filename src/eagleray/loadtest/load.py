@@ -186,7 +186,7 @@ class Load:
         connection.ask(request, head_only=self._head_only)
 
     def _dial(self, intended: float, now: float) -> None:
-        connection = Connection(self, keep_body=self._keep_bodies)
+        connection = Connection(self, self.plan.timeout_s, keep_body=self._keep_bodies)
         connection.intended = intended
         connection.number = self.asked
         self.asked += 1

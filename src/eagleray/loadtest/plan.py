@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from eagleray.base.errors import ConfigError
+from eagleray.base.secrets import hide_text
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS = ("content-length", "transfer-encoding", "connection")
@@ -31,28 +32,30 @@ class Url:
     def parse(cls, text: str) -> Url:
         """Raises ConfigError, with what to write instead."""
         scheme, found, _ = text.partition("://")
+        shown = hide_text(text)
         if not found or scheme.lower() not in ("http", "https", "grpc", "grpcs", "ws", "wss"):
-            raise ConfigError(f"'{text}' is no URL: write http://host:port/path.")
+            raise ConfigError(f"'{shown}' is no URL: write http://host:port/path.")
         if scheme.lower() != "http":
             raise ConfigError(
-                f"'{text}': bench speaks plain HTTP/1.1 only, not {scheme}. Measure behind TLS and beside gRPC: give "
+                f"'{shown}': bench speaks plain HTTP/1.1 only, not {scheme}. Measure behind TLS and beside gRPC: give "
                 "the http:// address of the server itself, such as that of Eagleray's HTTP proxy."
             )
         try:
             url = urlsplit(text)
             host, port = url.hostname or "", url.port
         except ValueError as error:
-            raise ConfigError(f"'{text}' is no URL: {error}. Write http://host:port/path.") from None
+            raise ConfigError(f"'{shown}' is no URL: {error}. Write http://host:port/path.") from None
         if not host or port == 0 or url.username is not None:
             raise ConfigError(
-                f"'{text}' is no URL to measure: write http://host:port/path, and credentials as a header "
+                f"'{shown}' is no URL to measure: write http://host:port/path, and credentials as a header "
                 "(-H 'Authorization: ...')."
             )
         query = f"?{quote(url.query, safe=_SAFE)}" if url.query else ""
         return cls(host, port or 80, (quote(url.path, safe=_SAFE) or "/") + query)
 
     def __str__(self) -> str:
-        return f"http://{self.authority}{self.target}"
+        """As it is shown: without secret parameters of the query."""
+        return hide_text(f"http://{self.authority}{self.target}")
 
     @property
     def authority(self) -> str:

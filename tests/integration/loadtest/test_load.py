@@ -199,3 +199,17 @@ def test_without_keep_alive_each_request_has_its_connection(plan: Plan) -> None:
     one_each = Plan(**{**vars(plan), "keep_alive": False})
     tally = measure(one_each, serve)
     assert tally.statuses == {200: 60} and len(connections) == 60
+
+
+def test_answers_without_end_time_out_although_the_loop_has_no_time_to_look() -> None:
+    async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: int) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            writer.write(b"5\r\nhello\r\n" * 1000)
+            await writer.drain()
+
+    def blind(load: Load) -> None:
+        load._sweep = lambda: None  # type: ignore[method-assign]
+
+    plan = Plan(rate=50.0, connections=3, requests=3, duration_s=30.0, warm_up_s=0.0, timeout_s=0.2)
+    assert measure(plan, endless, blind).errors == {"timeout": 3}

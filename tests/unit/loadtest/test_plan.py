@@ -59,3 +59,11 @@ def test_a_request() -> None:
 def test_what_is_no_request_is_refused(message: Message) -> None:
     with pytest.raises(ConfigError):
         message.encode(Url.parse("http://h/"))
+
+
+def test_secrets_of_a_url_are_sent_and_not_shown() -> None:
+    url = Url.parse("http://host/a?token=s3cret&n=1")
+    assert url.target == "/a?token=s3cret&n=1"
+    assert str(url) == "http://host/a?token=<hidden>&n=1"
+    with pytest.raises(ConfigError, match="'http://<hidden>@host/'"):
+        Url.parse("http://joe:s3cret@host/")
