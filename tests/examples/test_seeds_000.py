@@ -56,6 +56,7 @@ def instance(models: Path, folder: Path) -> Iterator[Instance]:
         "PIP_FIND_LINKS": str(folder),
         "PIP_NO_INDEX": "1",
         "PRODUCTION_LOGS": str(folder / "production-logs"),
+        "PRODUCTION_MEMORY_MB": "1000",  # three replicas of 4 GiB beside all others are more than many machines have
     }
     with document_served(DOCUMENT, folder, **settings) as running:
         yield running

@@ -3,7 +3,7 @@
 cd examples/seeds && EAGLERAY_NUM_GPUS=2 eagleray run d000.production_model.app:app
 curl -d '{"data": [5.1, 3.5, 1.4, 0.2]}' localhost:8000
 
-EAGLERAY_NUM_GPUS=2 lets a machine without GPUS stand in. Logs go to the folder PRODUCTION_LOGS.
+EAGLERAY_NUM_GPUS=2 lets a machine without GPUs stand in. Logs go to the folder PRODUCTION_LOGS.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from eagleray import serve
 from eagleray.serve.config import AutoscalingConfig
 
 LOGS = os.environ.get("PRODUCTION_LOGS") or str(Path(tempfile.gettempdir()) / "eagleray-production-logs")
+MEMORY_MB = int(os.environ.get("PRODUCTION_MEMORY_MB") or 4096)
 
 
 @serve.deployment(
@@ -29,7 +30,7 @@ LOGS = os.environ.get("PRODUCTION_LOGS") or str(Path(tempfile.gettempdir()) / "e
     ray_actor_options={
         "num_cpus": 2,
         "num_gpus": 0.5,  # two replicas share a GPU
-        "memory": 4 * 1024**3,
+        "memory": MEMORY_MB * 1024**2,
         "runtime_env": {"pip": ["tabulate==0.9.0"], "env_vars": {"OMP_NUM_THREADS": "1"}},
     },
     autoscaling_config=AutoscalingConfig(
