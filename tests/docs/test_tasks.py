@@ -14,7 +14,7 @@ from tests.docs.program import serving
 from tests.waiting import wait_until
 
 PAGE = (Path(__file__).parents[2] / "docs/tasks.md").read_text()
-(PROGRAM,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PROGRAM, SCALED = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 def get(port: int, **query: str) -> Any:
@@ -26,7 +26,10 @@ def get(port: int, **query: str) -> Any:
 
 def test_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EAGLERAY_STATE_HOME", str(tmp_path / "state"))
-    with serving(tmp_path, PROGRAM) as port:
+    scaled = PROGRAM.replace("app = ", SCALED + "\napp = ").replace(
+        "Desk.bind(Summarizer", "Desk.bind(scaled"
+    )
+    with serving(tmp_path, scaled) as port:
         task_id = get(port, text="First. Second.")
         ended = wait_until(
             lambda: found if (found := get(port, id=task_id))["status"] == "SUCCESS" else None, "its end"

@@ -199,7 +199,7 @@ class Autoscaling:
             self._running(key),
             target.num_replicas,
             bounds=scaler.rules.bounds,
-            wanted=self._wanted.get(key),
+            wanted=None if self._is_dropped(key) else self._wanted.get(key),
         )
         if not scaler.rules.is_custom:
             self.policy_ms[key] = (perf_counter() - began) * 1000.0

@@ -82,7 +82,7 @@ class Autoscaler:
             return Wish(min(max(target, low), high), f"bounds are {low} to {high}")
         if running == 0:
             self._direction = 0
-            return self._wake(target, low, high)
+            return self._wake(target, low, high, wanted)
         rules = self.rules
         if wanted is None and rules.is_custom:
             self._direction = 0  # nobody wants it any more: what is due would stay due
@@ -130,9 +130,14 @@ class Autoscaler:
         first = now if self._listens_from is None else self._listens_from
         return first + self.rules.look_back_s
 
-    def _wake(self, target: int, low: int, high: int) -> Wish | None:
+    def _wake(self, target: int, low: int, high: int, wanted: float | None) -> Wish | None:
         waiting = self.load.latest()
-        if not waiting or target:
+        if target:
+            return None
+        if wanted:  # by what it knows besides requests: tasks in a queue
+            count = min(max(self._damped(0, wanted), low, 1), high)
+            return Wish(count, f"the policy asks for {wanted:g} and no replica runs")
+        if not waiting:
             return None
         count = min(max(math.ceil(self.rules.up_factor - _EPSILON), low, 1), high)
         return Wish(count, f"{waiting} request(s) wait and no replica runs")

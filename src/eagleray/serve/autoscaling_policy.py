@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eagleray.base.ids import DeploymentID, ReplicaID
+from eagleray.serve.async_inference_autoscaling_policy import AsyncInferenceAutoscalingPolicy
 from eagleray.spec.autoscaling import AutoscalingConfig
 from eagleray.spec.latency import replicas_for
 
@@ -76,6 +77,7 @@ class LatencyTargetPolicy:
 
 
 __all__ = [
+    "AsyncInferenceAutoscalingPolicy",
     "AutoscalingContext",
     "LatencyTargetPolicy",
     "default_autoscaling_policy",

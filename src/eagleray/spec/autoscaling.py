@@ -26,6 +26,9 @@ BUILT_IN_POLICIES = {
 }
 """Names of policies that are ours, wherever Ray Serve or we define them."""
 
+_QUEUE_POLICY = "eagleray.serve.async_inference_autoscaling_policy:AsyncInferenceAutoscalingPolicy"
+"""Ours, too, but it asks a broker: it runs where those of users do."""
+
 _OLD_FACTORS = {
     "smoothing_factor": "upscaling_factor and downscaling_factor",
     "upscale_smoothing_factor": "upscaling_factor",
@@ -76,10 +79,12 @@ class AutoscalingPolicy(SpecModel):
         if ":" not in value and "." in value:
             module, _, name = value.rpartition(".")
             value = f"{module}:{name}"
+        if value.startswith("ray.") and value.endswith(f":{_QUEUE_POLICY.partition(':')[2]}"):
+            return _QUEUE_POLICY
         if value.startswith("ray.") and not built_in_policy(value):
             raise ValueError(
                 f"{value} is a policy of Ray Serve that does not exist here; there are: "
-                f"{', '.join(BUILT_IN_POLICIES)}"
+                f"{', '.join(BUILT_IN_POLICIES)}, AsyncInferenceAutoscalingPolicy"
             )
         return value
 

@@ -26,7 +26,8 @@ Deploy = Callable[..., "Sender"]
 class Sender:
     """Puts tasks into the queue of one application, and waits for what becomes of them."""
 
-    def __init__(self, adapter: TaskProcessorAdapter, redeploy: Callable[..., object]) -> None:
+    def __init__(self, name: str, adapter: TaskProcessorAdapter, redeploy: Callable[..., object]) -> None:
+        self.name = name
         self.adapter = adapter
         self.redeploy = redeploy
 
@@ -39,6 +40,11 @@ class Sender:
             return found if found.status in ENDED else None
 
         return wait_until(look, f"the end of task {task_id}")
+
+    def running(self) -> int:
+        """How many replicas there are."""
+        status = serve.status().applications[self.name]
+        return status.deployments["Worker"].replica_states.get("RUNNING", 0)
 
     def result(self, task_id: str) -> Any:
         found = self.ended(task_id)
@@ -74,6 +80,8 @@ def deploy(instance: None, store: str) -> Iterator[Deploy]:
 
     def deploying(**options: Any) -> Sender:
         retries = options.pop("max_retries", 3)
+        if scaled := options.pop("autoscaling", None):
+            options["autoscaling_config"] = scaled(name)
 
         def run(**more: Any) -> None:
             application = queued.application(store, name, max_retries=retries, **{**options, **more})
@@ -82,7 +90,7 @@ def deploy(instance: None, store: str) -> Iterator[Deploy]:
         run()
         adapter = instantiate_adapter_from_config(queued.config(store, name))
         opened.append(adapter)
-        return Sender(adapter, run)
+        return Sender(name, adapter, run)
 
     yield deploying
     serve.delete(name)
@@ -172,3 +180,22 @@ def test_tasks_are_cancelled(deploy: Deploy, tmp_path: Path) -> None:
     assert tasks.result(after)["number"] == 2
     assert tasks.ended(waiting).status == tasks.ended(running).status == "REVOKED"
     assert tasks.adapter.cancel_task_sync(after) is False
+
+
+def test_replicas_are_as_many_as_the_tasks_need(deploy: Deploy, tmp_path: Path, store: str) -> None:
+    url = store if "://" in store else f"sqlite:///{store}"
+    scaling = {"min_replicas": 0, "max_replicas": 2, "target_ongoing_requests": 2, "look_back_period_s": 0.5}
+    scaling |= {"upscale_delay_s": 0.0, "downscale_delay_s": 0.0}
+    path = "ray.serve.async_inference_autoscaling_policy:AsyncInferenceAutoscalingPolicy"
+
+    def scaled(queue: str) -> dict[str, Any]:
+        kwargs = {"broker_url": url, "queue_name": queue, "poll_interval_s": 0.1}
+        return {**scaling, "policy": {"policy_function": path, "policy_kwargs": kwargs}}
+
+    tasks = deploy(max_ongoing_requests=2, autoscaling=scaled)
+    wait_until(lambda: tasks.running() == 0, "it has scaled to zero")
+    ids = [tasks.send("wait_go", str(tmp_path), f"task{number}") for number in range(4)]
+    wait_until(lambda: tasks.running() == 2, "two replicas for four tasks")
+    (tmp_path / "go").touch()
+    assert all(tasks.result(task_id) for task_id in ids)
+    wait_until(lambda: tasks.running() == 0, "none is left without tasks")

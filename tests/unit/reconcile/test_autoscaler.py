@@ -48,9 +48,9 @@ class Life:
         self.scaler.tell("proxy", Sample(self.now, queued, running, 0))
         return self.look()
 
-    def look(self) -> int:
+    def look(self, wanted: float | None = None) -> int:
         bounds = (self.rules.low, self.rules.high)
-        wish = self.scaler.decide(self.now, self.count, self.count, bounds=bounds)
+        wish = self.scaler.decide(self.now, self.count, self.count, bounds=bounds, wanted=wanted)
         if wish is not None:
             assert wish.reason
             self.count = wish.num_replicas
@@ -74,6 +74,13 @@ def test_first_call_wakes_what_has_no_replica_whatever_the_delay() -> None:
 def test_waking_takes_as_many_replicas_as_the_factor_says() -> None:
     assert Life(up_factor=2.5).tell(1) == 3
     assert Life(up_factor=25.0).tell(1) == 10
+
+
+def test_a_policy_wakes_what_has_no_replica_without_a_call() -> None:
+    life = Life(policy_kind="", policy="policies:by_queue")
+    assert life.look(wanted=0.0) == 0
+    assert life.look(wanted=2.2) == 3
+    assert Life(policy_kind="", policy="policies:by_queue").look(wanted=99.0) == 10
 
 
 def test_replicas_are_load_over_target() -> None:
