@@ -29,6 +29,9 @@ MOST_GONE = 10
 _WHOLE = 8
 """Fewer requests than these are not shared out: they are whole ones, in one of both seconds."""
 
+_ODD = 1e12
+"""More than any of our numbers grows by at once."""
+
 _LONGEST_S = 2.5
 """Between two messages of a process that counts all the time; after a longer silence news is about a second old."""
 
@@ -166,7 +169,12 @@ class History:
         for sample in (*snapshot.samples, *(Sample(labels, 0.0) for labels in snapshot.gone)):
             known = before.samples.get(sample.labels) if before is not None else None
             grown = sample.value - (known.value if known is not None else 0.0)
-            if grown and (points := self._of(snapshot.label_names, sample.labels)) is not None:
+            # NaN is not below anything: user code may count what it likes under one of our names.
+            if (
+                grown
+                and abs(grown) < _ODD
+                and (points := self._of(snapshot.label_names, sample.labels)) is not None
+            ):
                 yield points, grown
 
     def _of(self, names: tuple[str, ...], labels: tuple[str, ...]) -> Points | None:

@@ -12,7 +12,7 @@ import pytest
 
 from eagleray.admin.records import HistoryQuery, history_query
 from eagleray.base.errors import ConfigError, PreconditionError
-from eagleray.base.metrics import HISTOGRAM, LATENCY_MS, Registry, Sample, Snapshot
+from eagleray.base.metrics import GAUGE, HISTOGRAM, LATENCY_MS, Registry, Sample, Snapshot
 from eagleray.controller import history as module
 from eagleray.controller.chronicle import Chronicle
 from eagleray.controller.history import History
@@ -371,3 +371,15 @@ def test_an_hour_and_a_day_of_a_hundred_deployments_take_less_than_forty_megabyt
     finally:
         tracemalloc.stop()
     assert after - before <= 40_000_000, f"{(after - before) / 1e6:.1f} MB"
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), 1e300])
+def test_no_number_of_user_code_ends_the_telling(odd: float, instance: Instance) -> None:
+    names = ("deployment", "application")
+    instance.telemetry.begin("replica-1", ("app", "D"))
+    for name in ("serve_num_http_error_requests", "serve_deployment_queued_queries"):
+        for value in (odd, 3.0, 5.0):
+            told = Snapshot(name, GAUGE, "", names, (), [Sample(("D", "app"), value)])
+            instance.telemetry.tell("replica-1", [told])
+    instance.time.pass_(3.0)
+    assert sum(one or 0.0 for one in instance.column("errors_per_s", from_s=-4.0)) == 2.0
