@@ -114,3 +114,9 @@ class ServeInstanceDetails(_Detail):
     target_groups: list[TargetGroup] = Field(default_factory=list)
     controller_health_metrics: dict[str, Any] | None = None
     restores_unset_config_options: bool = True
+
+
+class ScaleDeploymentRequest(SpecModel):
+    """The body of the REST call that sets the number of replicas."""
+
+    target_num_replicas: int = Field(ge=0)
