@@ -166,6 +166,8 @@ class Metric:
         self._functions: dict[tuple[str, ...], Callable[[], float]] = {}
         self._beyond: dict[tuple[str, ...], Callable[[], float]] = {}
         """Those that are one too many: their sum is read."""
+        self._beyond_before = 0.0
+        """What counters had that were one too many and are forgotten."""
 
     def value(self, *labels: str) -> Value:
         """The series of a counter or gauge with these label values, in the order of `label_names`."""
@@ -196,12 +198,22 @@ class Metric:
         self._functions[labels] = function
 
     def _sum_beyond(self) -> float:
-        return sum(function() for function in self._beyond.copy().values())
+        return self._beyond_before + sum(function() for function in self._beyond.copy().values())
+
+    def __contains__(self, labels: tuple[str, ...]) -> bool:
+        """Whether there is a series of these label values, which are not among those beyond the bound."""
+        return tuple(map(_plain, labels)) in self._series
 
     def forget(self, *labels: str) -> None:
-        """The series is not collected any more, and who was told of it is told that it has gone."""
+        """The series is not collected any more, and who was told of it is told that it has gone.
+
+        What a counter beyond the bound has counted stays part of the sum of those.
+        """
+        beyond = self._beyond.pop(labels, None)
+        if beyond is not None and self.kind == COUNTER:
+            self._beyond_before += beyond()
         self._functions.pop(labels, None)
-        self._beyond.pop(labels, None)
+        labels = tuple(map(_plain, labels))
         if self._series.pop(labels, None) is not None:
             self._gone.append(labels)
 

@@ -2,9 +2,9 @@
 
 A counter must not go backwards because a process has gone. The counters and histograms of one that has ended stay:
 those of the last few as they were, older ones added up. Series that name a process keep its name at first; once added
-up they are called `retired-<number of processes>`. The name changes with each one more, because a known series that
-jumped up would be taken for traffic by `rate()`, and one that appears with its value is not. What is read now (gauges)
-ends with its process.
+up they are called `retired-<how many were added>`. The name changes with each one more, because a known series that
+jumped up would be taken for traffic by `rate()`, and one that appears with its value is not. So are counters added up
+that a living process forgets, as those of deleted deployments. What is read now (gauges) ends with its process.
 
 Plain data on the controller's loop; who asks is told what has arrived, and nobody is waited for.
 """
@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from eagleray.base.metrics import FOLDED, GAUGE, Registry, Sample, Snapshot
-from eagleray.controller.totals import Table, Tables, merge
+from eagleray.base.metrics import FOLDED, GAUGE, MOST_SERIES, Registry, Sample, Snapshot
+from eagleray.controller.totals import Table, Tables, merge, take_forgotten
 
 RETAINED = 10
 """Ended processes of one group (a deployment, all proxies, all drivers) whose series stay as they were; Ray's number
@@ -26,6 +26,9 @@ of dead replicas."""
 
 MOST_GROUPS = 200
 """Groups whose ended processes are remembered apart; deployments that came and went long ago are one."""
+
+MOST_FORGOTTEN = 100
+"""Series of one metric that a group's living processes have forgotten and that are still told apart."""
 
 PROCESS_LABELS = frozenset({"replica", "replica_id", "actor_id"})
 """Labels that name a process."""
@@ -54,7 +57,7 @@ class _Source:
 
 @dataclass
 class _Retired:
-    """The ended processes of a group that are not remembered one by one any more."""
+    """What a group's processes have counted that ended long ago, and what its living ones have forgotten."""
 
     number: int = 0
     tables: Tables = field(default_factory=dict)
@@ -106,17 +109,28 @@ class Telemetry:
         if is_whole:
             self.on_end(known.tables)
             known.tables = {name: table for name, table in known.tables.items() if table.kind != GAUGE}
+        self._take_forgotten(known, snapshots, is_whole)
         self.on_tell(source, known.tables, snapshots)
         for snapshot in snapshots:
             table = known.tables.get(snapshot.name)
             if table is None or table.label_names != snapshot.label_names:
                 table = known.tables[snapshot.name] = Table.of(snapshot)
-            if table.kind == GAUGE:  # a counter that its process has forgotten is still part of the sum
+            if table.kind == GAUGE:  # counters were taken before
                 for labels in snapshot.gone:
                     table.samples.pop(labels, None)
             for sample in snapshot.samples:
                 table.samples[sample.labels] = sample
         self.version += 1
+
+    def _take_forgotten(self, known: _Source, snapshots: Sequence[Snapshot], is_whole: bool) -> None:
+        """Counters that their process has forgotten are still part of the sum; it may count on them again from 0."""
+        told = {snapshot.name: snapshot for snapshot in snapshots}
+        names = known.tables if is_whole else [one.name for one in snapshots if one.gone]
+        tables = [table for name in names if (table := known.tables.get(name)) is not None]
+        gone = [take_forgotten(table, told.get(table.name), is_whole=is_whole) for table in tables]
+        gone = [table for table in gone if table.samples]
+        if gone:
+            self._retire(known.group, {table.name: table for table in gone}, MOST_FORGOTTEN)
 
     def ended(self, source: str) -> None:
         """The process is gone. Idempotent."""
@@ -134,12 +148,12 @@ class Telemetry:
             self._forget_a_group()
         self.version += 1
 
-    def _retire(self, group: Group, tables: Tables) -> None:
+    def _retire(self, group: Group, tables: Tables, most: int = MOST_SERIES) -> None:
         retired = self._retired.setdefault(group, _Retired())
         self._retired.move_to_end(group)
         retired.number += 1
         for table in tables.values():
-            self._add(retired.tables, table, _anonymous(table))
+            self._add(retired.tables, table, _anonymous(table), most)
 
     def _forget_a_group(self) -> None:
         """Of the oldest group without a living process only sums stay."""
@@ -156,8 +170,14 @@ class Telemetry:
             for table in gone.tables.values():
                 self._add(others.tables, table, table.samples.items())
 
-    def _add(self, into: Tables, table: Table, samples: Iterable[tuple[tuple[str, ...], Sample]]) -> None:
-        if folded := merge(into, table, samples):
+    def _add(
+        self,
+        into: Tables,
+        table: Table,
+        samples: Iterable[tuple[tuple[str, ...], Sample]],
+        most: int = MOST_SERIES,
+    ) -> None:
+        if folded := merge(into, table, samples, most):
             help = "Label sets beyond a metric's bound, counted together."
             self.registry.counter(FOLDED, help, "metric").value(table.name).inc(folded)
 

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from eagleray.base.metrics import MOST_SERIES, OVERFLOW, Sample, Snapshot
+from eagleray.base.metrics import GAUGE, MOST_SERIES, OVERFLOW, Sample, Snapshot
 
 Labels = tuple[str, ...]
 
@@ -66,6 +66,32 @@ def merge(
         else:
             target.samples[labels] = _sum(labels, known, sample, target.bounds, table.bounds)
     return folded
+
+
+def take_forgotten(table: Table, told: Snapshot | None, *, is_whole: bool) -> Table:
+    """Takes out of `table` what its process no longer counts, or counts from 0 again, and gives that. Gauges stay.
+
+    `told` is what the process says now; with `is_whole` that is all that it has, and None is nothing.
+    """
+    gone = Table(table.name, table.kind, table.help, table.label_names, table.bounds)
+    if table.kind == GAUGE:
+        return gone
+    labels = set(told.gone) if told is not None else set()
+    if is_whole:  # what had gone in between was perhaps not heard
+        now = {sample.labels: sample for sample in told.samples} if told is not None else {}
+        labels.update(one for one, sample in table.samples.items() if _is_less(now.get(one), sample))
+    for one in labels & table.samples.keys():
+        gone.samples[one] = table.samples.pop(one)
+    return gone
+
+
+def _is_less(now: Sample | None, before: Sample) -> bool:
+    """Whether a series has begun anew, or is not there."""
+    if now is None:
+        return True
+    if now.counts is not None and before.counts is not None:
+        return sum(now.counts) < sum(before.counts)
+    return now.value < before.value
 
 
 def _sum(

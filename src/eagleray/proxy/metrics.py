@@ -33,10 +33,12 @@ def node_labels() -> tuple[str, str]:
 class _Finished(Distribution):
     """The latencies of requests that ended alike, and the counters of those that are errors."""
 
-    __slots__ = ("errors", "is_open")
+    __slots__ = ("deployments", "errors", "is_open")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         super().__init__(bounds)
+        self.deployments: set[str] = set()
+        """Keys of the ingress deployments whose requests are counted here."""
         self.errors: tuple[Value, ...] | None = None
         self.is_open = False
 
@@ -82,6 +84,8 @@ class ProxyMetrics:
         )
         running.read(ongoing, *node_labels())
         self._known: dict[Key, _Finished] = {}
+        self._of: dict[str, set[tuple[str, str, str, str]]] = {}
+        """Label values of `latency` by key of the ingress deployment."""
 
     def finished(self, key: Key, seconds: float) -> None:
         """A request was answered, `seconds` after it came."""
@@ -104,6 +108,27 @@ class ProxyMetrics:
         """There was no request that could be answered."""
         self._refused.value(str(status)).inc()
 
+    def forget(self, deployment_key: str) -> None:
+        """The deployment was deleted some time ago: what only its requests were counted on is not told any more."""
+        app, _, deployment = deployment_key.partition("#")
+        touched: set[_Finished] = set()
+        for method, route, _, code in self._of.pop(deployment_key, ()):
+            series = self.latency.distribution_as(_Finished, method, route, app, code)
+            touched.add(series)
+            series.deployments.discard(deployment_key)
+            self.ingress_errors.forget(deployment, code, method, route, app)
+            if series.deployments:  # the application has another ingress now
+                series.is_open, series.errors = False, None
+            else:
+                self.latency.forget(method, route, app, code)
+                self.requests.forget(route, method, app, code)
+                self.errors.forget(route, code, method, app)
+        self._known = {
+            key: series
+            for key, series in self._known.items()
+            if key[4] != deployment_key and series not in touched
+        }
+
     def _open(self, key: Key) -> _Finished:
         method, prefix, pattern, status, deployment_key = key
         is_known = not self.folds_methods or method in _METHODS
@@ -112,10 +137,16 @@ class ProxyMetrics:
         route = prefix.rstrip("/") + pattern if pattern else prefix
         app, _, deployment = deployment_key.partition("#")
         code = str(status)
-        series = self.latency.distribution_as(_Finished, method, route, app, code)
+        labels = method, route, app, code
+        series = self.latency.distribution_as(_Finished, *labels)
+        if labels in self.latency:
+            series.deployments.add(deployment_key)
+            self._of.setdefault(deployment_key, set()).add(labels)
+        else:
+            labels = (OVERFLOW,) * 4  # else the sum of those beyond would go with the first of them
         if not series.is_open:
             series.is_open = True
-            self.requests.read(series.total, route, method, app, code)
+            self.requests.read(series.total, labels[1], labels[0], *labels[2:])
             if self.is_error(status):
                 series.errors = (self.errors.value(route, code, method, app),)
                 if deployment:

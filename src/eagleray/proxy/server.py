@@ -62,6 +62,7 @@ class ProxyServer:
         self._metrics: ProxyMetrics | None = None
         if router.registry.enabled:
             self._metrics = ProxyMetrics(router.registry, "http", lambda: self.ongoing)
+            router.on_forgotten = self._metrics.forget
 
     def connection(self) -> HttpConnection:
         """The protocol of a new client connection."""

@@ -37,6 +37,7 @@ _MOST_KNOWN = 100
 """Routes of calls to one deployment that are told apart."""
 _HANDLE = ("deployment", "application", "handle", "actor_id")
 _ROUTER = ("deployment", "actor_id", "application", "handle_source")
+_HOPS = ("queue", "route", "execute", "network")
 _TASKS = ("app", "deployment", "actor_id", "application", "handle_source")
 
 
@@ -132,6 +133,7 @@ class PoolMetrics:
     __slots__ = (
         "_app",
         "_clock",
+        "_codes",
         "_deployment",
         "_execute",
         "_lock",
@@ -156,6 +158,8 @@ class PoolMetrics:
         self.routes: dict[str, Entered] = {}
         """What has come, by route; `open` one that is not there."""
         self._retired: list[tuple[float, tuple[str, ...]]] = []
+        self._codes: set[str] = set()
+        """Why calls were not answered."""
         self.reserved = 0
         """Slots that `choose_replica` holds here."""
         handle = deployment, app, source, actor_id
@@ -168,10 +172,7 @@ class PoolMetrics:
         self.args_resolution = metrics.args_resolution.distribution(*handle)
         self.waits = metrics.fulfillment.distribution_as(Waits, deployment, actor_id, app, source)
         """How long calls have waited for a replica."""
-        hops = [
-            metrics.hops.distribution(app, deployment, hop)
-            for hop in ("queue", "route", "execute", "network")
-        ]
+        hops = [metrics.hops.distribution(app, deployment, hop) for hop in _HOPS]
         self._queue, self._route, self._execute, self._network = hops
 
     # ---- calls -----------------------------------------------------------------------------------------------
@@ -223,6 +224,7 @@ class PoolMetrics:
         self._end(self._metrics.lost, code)
 
     def _end(self, metric: Metric, code: str) -> None:
+        self._codes.add(code)
         metric.value(self._deployment, self._app, code).inc()
 
     # ---- replicas --------------------------------------------------------------------------------------------
@@ -243,3 +245,27 @@ class PoolMetrics:
     def _labels_of(self, target: Target) -> tuple[str, ...]:
         source, actor_id = self._metrics.origin
         return self._deployment, target.entry.replica_id, actor_id, self._app, source
+
+    # ---- the end ---------------------------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """The pool is dropped: its series are not told any more. Its targets have left before."""
+        metrics, app, deployment = self._metrics, self._app, self._deployment
+        source, actor_id = metrics.origin
+        handle = deployment, app, source, actor_id
+        for metric in (metrics.queued, metrics.ongoing, metrics.reserved, metrics.args_resolution):
+            metric.forget(*handle)
+        for metric in (metrics.tasks, metrics.backing_off):
+            metric.forget(app, deployment, actor_id, app, source)
+        metrics.fulfillment.forget(deployment, actor_id, app, source)
+        for hop in _HOPS:
+            metrics.hops.forget(app, deployment, hop)
+        for metric in (metrics.shed, metrics.cancelled, metrics.lost):
+            for code in self._codes:
+                metric.forget(deployment, app, code)
+        for _, labels in self._retired:
+            metrics.queue_len.forget(*labels)
+        with self._lock:
+            for route in self.routes:
+                metrics.handle_requests.forget(source, deployment, route, app)
+                metrics.router_requests.forget(deployment, route, app, source, actor_id)

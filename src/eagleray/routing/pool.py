@@ -269,9 +269,7 @@ class Pool(WaitingRoom):
         self._changed()
 
     def _retire(self, replica_ids: set[str]) -> None:
-        leaving = [t for t in self.targets if t.entry.replica_id in replica_ids]
-        self.targets = [t for t in self.targets if t.entry.replica_id not in replica_ids]
-        for target in leaving:
+        for target in self._part_with(replica_ids):
             self._ejection.forget(target.entry.replica_id)
             if self.metrics is not None:
                 self.metrics.unfollow(target)

@@ -17,6 +17,7 @@ from eagleray.base.metrics import Registry
 from eagleray.base.tasks import Tasks
 from eagleray.routing.board import Board, QueueBoard, board_path
 from eagleray.routing.call import RoutedCall
+from eagleray.routing.forgetting import Forgetting
 from eagleray.routing.metrics import Origin, RouterMetrics
 from eagleray.routing.policies import Policy, make_policy
 from eagleray.routing.pool import Pool
@@ -78,6 +79,9 @@ class Router:
         self._lost: NotRunningError | None = None
         self._closed = False
         self._pulse = Pulse(self._pools)
+        self._forgetting = Forgetting(self._pools, self._drop, self.after, clock)
+        self.on_forgotten: Callable[[str], object] | None = None
+        """Called with the key of a deployment that has been out of the table, and unused, for a while."""
         self.on_starved: Callable[[str], object] | None = None
         """Called with the key of a deployment that scales, has no replica, and for which a call waits."""
 
@@ -117,6 +121,8 @@ class Router:
                 pool.metrics = self._metrics.of(pool)
             pool.update(self.table.deployments.get(key))
             self._pulse.watch()
+            if pool.entry is None:
+                self._forgetting.watch()
         return pool
 
     def ongoing(self, key: str) -> int:
@@ -154,6 +160,14 @@ class Router:
             for route in table.routes:
                 self.open(route.deployment)
         self._pulse.watch()
+        self._forgetting.watch()
+
+    def _drop(self, key: str) -> None:
+        del self._pools[key]
+        if key in self._missing:  # it is of this pool, and must not keep the next one from having its own
+            self._missing.pop(key).cancel()
+        if self.on_forgotten is not None:
+            self.on_forgotten(key)
 
     def lose(self, error: NotRunningError) -> None:
         """The instance has ended: who waits is told so, and others after a while, unless another one takes its place.
@@ -272,6 +286,7 @@ class Router:
             timer.cancel()
         error = NotRunningError("Eagleray is shutting down; the request was not sent.")
         self._pulse.close()
+        self._forgetting.close()
         pools = dict(self._pools)
         self._pools.clear()
         for pool in pools.values():

@@ -55,6 +55,8 @@ class WaitingRoom:
         self.chooser: Chooser | None = None
         self.clock = clock
         self.targets: list[Target] = []
+        self.leaving: list[Target] = []
+        """Replicas that the table lists no more, and that may still have calls of ours."""
         self.fanouts: list[Fanout] = []
         """Those that wait for a table which names the deployment."""
         self.metrics: PoolMetrics | None = None
@@ -71,9 +73,22 @@ class WaitingRoom:
         """Calls in flight at listed replicas."""
         return sum(target.in_flight for target in self.targets)
 
+    @property
+    def is_used(self) -> bool:
+        """Whether somebody waits here, or has a call at a replica."""
+        targets = (*self.targets, *self.leaving)
+        return bool(self.queued or self.fanouts or any(target.in_flight for target in targets))
+
     def find(self, replica_id: str) -> Target | None:
         """The target of that replica."""
         return next((target for target in self.targets if target.entry.replica_id == replica_id), None)
+
+    def _part_with(self, replica_ids: set[str]) -> list[Target]:
+        """The targets of these replicas, which get no calls any more."""
+        leaving = [target for target in self.targets if target.entry.replica_id in replica_ids]
+        self.targets = [target for target in self.targets if target.entry.replica_id not in replica_ids]
+        self.leaving = [target for target in self.leaving if target.in_flight] + leaving
+        return leaving
 
     def take_back(self, call: RoutedCall) -> None:
         """A replica has refused the call. One that was sent at once has never been counted among those who wait, so it

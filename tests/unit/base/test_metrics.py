@@ -69,10 +69,25 @@ def test_a_name_has_one_meaning() -> None:
 
 def test_functions_beyond_the_bound_are_added_up() -> None:
     registry = Registry()
-    metric = registry.counter("calls", "Calls.", "route", most=1)
+    metric = registry.gauge("calls", "Calls.", "route", most=1)
     for number in range(4):
         metric.read(lambda number=number: float(10**number), str(number))  # type: ignore[misc]
     metric.read(lambda: 7.0, "1")
     metric.forget("3")
     (told, _) = registry.collect()
     assert {sample.labels: sample.value for sample in told.samples} == {("0",): 1.0, (OVERFLOW,): 107.0}
+
+
+def test_a_counter_beyond_the_bound_that_is_forgotten_stays_in_the_sum_and_makes_room() -> None:
+    registry = Registry()
+    metric = registry.counter("requests", "Requests.", "route", most=2)
+    for number in range(4):
+        metric.read(lambda number=number: float(10**number), str(number))  # type: ignore[misc]
+    assert values(registry.collect())["requests"] == {("0",): 1.0, ("1",): 10.0, (OVERFLOW,): 1100.0}
+    for route in ("0", "1", "2"):
+        assert ((route,) in metric) == (route != "2")
+        metric.forget(route)
+        assert (route,) not in metric
+    assert values(registry.collect(everything=True))["requests"] == {(OVERFLOW,): 1100.0}
+    metric.value("new").inc()
+    assert values(registry.collect())["requests"] == {("new",): 1.0}

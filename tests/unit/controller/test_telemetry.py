@@ -97,6 +97,52 @@ def test_a_gauge_that_its_process_forgets_is_gone(is_whole: bool) -> None:
     assert telemetry.sum("calls") == {(): 3.0}
 
 
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_counters_that_a_living_process_forgets_stay_in_the_sum(is_heard: bool) -> None:
+    telemetry = Telemetry()
+    registry = Registry()
+    calls = registry.counter("calls", "Calls.", "deployment", "actor_id")
+    times = registry.histogram("ms", "Times.", "deployment", bounds=(1, 10))
+    telemetry.begin("p", ("proxy", ""))
+
+    def tell() -> None:
+        telemetry.tell("p", registry.collect(everything=not is_heard), is_whole=not is_heard)
+
+    for count in (5, 3):
+        calls.value("d", "p").inc(count)
+        times.distribution("d").observe(count)
+        tell()
+        before = exported(telemetry, "calls")
+        calls.forget("d", "p")
+        times.forget("d")
+        if not is_heard:
+            registry.collect()  # lost with its connection
+            if count == 3:  # it is back before anybody hears that it had gone
+                calls.value("d", "p").inc(1)
+        tell()
+    assert telemetry.sum("calls") == {(): 8.0 if is_heard else 9.0}
+    assert exported(telemetry, "calls") != before
+    assert telemetry.histogram("ms", ("deployment",))[("d",)].counts == [0, 2, 0]
+    following = Telemetry()
+    following.load(telemetry.dump())
+    assert following.sum("calls") == {(): 8.0}
+
+
+def test_forgotten_counters_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_FORGOTTEN", 10)
+    telemetry = Telemetry()
+    registry = Registry()
+    calls = registry.counter("calls", "Calls.", "deployment")
+    telemetry.begin("p", ("proxy", ""))
+    for number in range(50):
+        calls.value(str(number)).inc()
+        telemetry.tell("p", registry.collect())
+        calls.forget(str(number))
+        telemetry.tell("p", registry.collect())
+    by_deployment = telemetry.sum("calls", ("deployment",))
+    assert len(by_deployment) == 11 and by_deployment[(OVERFLOW,)] == 40.0
+
+
 def test_a_source_that_comes_back_goes_on() -> None:
     telemetry = Telemetry()
     process = Process(telemetry, "driver", ("driver", ""))

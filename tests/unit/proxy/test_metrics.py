@@ -104,3 +104,38 @@ def test_requests_under_way_are_read_when_somebody_collects() -> None:
     (gauge,) = [one for one in case.registry.collect(everything=True) if one.kind == "gauge"]
     assert gauge.name == "serve_num_ongoing_http_requests"
     assert [(sample.labels, sample.value) for sample in gauge.samples] == [(node_labels(), 3.0)]
+
+
+def test_what_was_deleted_is_forgotten() -> None:
+    case = Case()
+    for key in ("app#D", "other#D"):
+        app = key.partition("#")[0]
+        case.metrics.finished(("GET", f"/{app}", "", 200, key), 0.003)
+        case.metrics.finished(("ODD", f"/{app}", "", 503, key), 0.003)
+    case.metrics.forget("app#D")
+    left = {dict(tags)["application"] for series in case.found().values() for tags in series}
+    assert left == {"other"}
+    case.metrics.finished(("GET", "/app", "", 200, "app#D"), 0.003)
+    assert sum(case.found()["serve_num_http_requests"].values()) == 3.0
+
+
+def test_an_application_whose_ingress_has_another_name_goes_on_counting() -> None:
+    case = Case()
+    for key in ("app#Old", "app#New"):
+        case.metrics.finished(("GET", "/a", "", 503, key), 0.003)
+    case.metrics.forget("app#Old")
+    case.metrics.finished(("GET", "/a", "", 503, "app#New"), 0.003)
+    found = case.found()
+    assert list(found["serve_num_http_requests"].values()) == [3.0]
+    by_ingress = found["serve_num_deployment_http_error_requests"]
+    assert {dict(tags)["deployment"]: value for tags, value in by_ingress.items()} == {"New": 1.0}
+
+
+def test_forgotten_requests_beyond_the_bound_stay_part_of_the_sum() -> None:
+    case = Case()
+    for number in range(1100):
+        case.metrics.finished(("GET", f"/{number}", "", 200, f"app{number}#D"), 0.003)
+    before = sum(case.found()["serve_num_http_requests"].values())
+    case.metrics.forget("app1000#D")
+    case.metrics.forget("app1050#D")
+    assert sum(case.found()["serve_num_http_requests"].values()) == before

@@ -93,6 +93,7 @@ class Floor:
         self.metrics: ProxyMetrics | None = None
         if router.registry.enabled:
             self.metrics = ProxyMetrics(router.registry, "grpc", lambda: self.ongoing)
+            router.on_forgotten = self.metrics.forget
         self.tracer: Tracer | None = None
         self.request_timeout_s = request_timeout_s
         self.limit = limit
