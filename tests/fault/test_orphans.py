@@ -170,7 +170,7 @@ def test_node_reaps_orphans(monkeypatch: pytest.MonkeyPatch) -> None:
 
         orphan = asyncio.run(run())
         os.kill(orphan, signal.SIGKILL)
-        assert not wait_gone([orphan], 5)
+        assert not wait_gone([orphan], 30)
         wait_until(lambda: not os.path.exists(f"/proc/{orphan}"), what="the zombie's end")
 
 

@@ -1,8 +1,9 @@
 """The access log: one line per request, written in bursts and never by the request itself.
 
-A request appends a tuple; a timer that is armed by the first of them formats what has gathered and writes it at once,
-because a log record for each would cost more than the request. An idle process has no timer. Each line has the time
-at which its request ended, so lines of other loggers may stand before it although they are later.
+A request only joins its line from parts that are known already, since a log record for each would cost more than the
+request, and formatting many at once would hold up all that are under way. A timer that is armed by the first line
+writes what has gathered. An idle process has no timer. Each line has the time at which its request ended, so lines of
+other loggers may stand before it although they are later.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ _FLUSH_S = 0.5
 """How old a line may become before it is in the file."""
 
 BURST = 256
-"""Lines that are written at once at most: about 0.5 ms of the event loop, and less than 100 kB of memory."""
+"""Lines that are written at once at most: less than 100 kB of memory."""
 
 _FILE = "access_log.py"
 _MOST_KNOWN = 1024
-"""Combinations of method, route and status whose parts of a JSON line are remembered."""
+"""Combinations of method, route and status whose parts of a line are remembered."""
 
 
 class AccessLog:
@@ -50,11 +51,20 @@ class AccessLog:
         self._is_json = is_json
         self._client_address = client_address
         self._attributes = tuple(attributes)
+        self._is_plain = not attributes and not client_address
         self._burst = burst
-        self._entries: list[Entry] = []
+        self._lines: list[str] = []
+        self._ids: list[str] = []
+        """The request ids of those lines that were joined without a look at them."""
         self._timer: asyncio.TimerHandle | None = None
-        self._known_parts: dict[tuple[str, str, int | str, str], tuple[str, str, str, str]] = {}
+        self._known_parts: dict[tuple[str, str, int | str, str], tuple[str, ...]] = {}
         self._record = logging.LogRecord("eagleray.access", logging.INFO, _FILE, 0, "", None, None)
+        self._offset_s = 0.0
+        self._second = -1
+        self._stamp = ""
+        self._prefix = ""
+        """How lines begin until `_turns_at`, which is less than a millisecond from when it was made."""
+        self._turns_at = 0.0
 
     def add(
         self,
@@ -68,9 +78,31 @@ class AccessLog:
         client: Client | None = None,
     ) -> None:
         """Notes a request that ends now."""
-        entries = self._entries
-        entries.append((method, route, status, started_at, monotonic(), request_id, app, traceparent, client))
-        if len(entries) >= self._burst:
+        now = monotonic()
+        if now >= self._turns_at:
+            self._turn(now)
+        lines = self._lines
+        if request_id and self._is_plain:
+            parts = self._known_parts.get((method, route, status, app))
+            if parts is None:
+                parts = self._open_parts((method, route, status, app))
+            took_ms = (now - started_at) * 1000.0
+            if self._is_json:
+                trace = trace_id(traceparent) if traceparent else ""
+                scope = f'"trace_id":"{trace}",' if trace.isalnum() else ""
+                lines.append(
+                    f'{self._prefix}{parts[0]}"{request_id}",{scope}{parts[1]}{took_ms:.1f}{parts[2]}{took_ms:.3f}'
+                    f"{parts[3]}{int((now + self._offset_s) * 1e9)}}}"
+                )
+            else:
+                lines.append(f"{self._prefix}{request_id}{parts[0]}{took_ms:.1f}ms")
+            self._ids.append(request_id)
+        else:
+            line = self._json if self._is_json else self._text
+            entry = (method, route, status, started_at, now, request_id, app, traceparent, client)
+            lines.append(line(entry, now + self._offset_s))
+            self._ids.append("")
+        if len(lines) >= self._burst:
             self.flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_FLUSH_S, self.flush)
@@ -80,70 +112,55 @@ class AccessLog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        entries, self._entries = self._entries, []
-        if not entries:
+        lines, ids = self._lines, self._ids
+        self._lines, self._ids = [], []
+        if not lines:
             return
-        offset_s = wall_time_s() - monotonic()
-        if self._attributes or self._client_address or not _are_plain([entry[5] for entry in entries]):
-            line = self._json if self._is_json else self._text
-            lines = [line(entry, entry[4] + offset_s) for entry in entries]
-        else:
-            lines = (self._plain_json if self._is_json else self._plain_text)(entries, offset_s)
+        if not _are_plain(ids):
+            lines = [self._mended(line, request_id) for line, request_id in zip(lines, ids, strict=True)]
         self._write("\n".join(lines))
 
-    # ---- the common case: a loop that calls nothing ------------------------------------------------------------
+    def _mended(self, line: str, request_id: str) -> str:
+        if not request_id or _are_plain([request_id]):
+            return line
+        shown = shown_id(request_id)
+        if not self._is_json:
+            return line.replace(request_id, shown, 1)
+        return line.replace(f'"{request_id}"', encode({"": shown})[4:-1], 1)
 
-    def _plain_text(self, entries: list[Entry], offset_s: float) -> list[str]:
-        second, head, origin = -1, "", self._origin
-        lines = []
-        for method, route, status, started_at, end, request_id, _, _, _ in entries:
-            millis = int((end + offset_s) * 1000)
-            if millis // 1000 != second:
-                second = millis // 1000
-                head = f"INFO {stamp(second)},"
-            scope = f"{request_id} -- " if request_id else "-- "
-            lines.append(
-                f"{head}{millis % 1000:03d} {origin} {scope}{method} {route} {status} {(end - started_at) * 1000:.1f}ms"
-            )
-        return lines
+    # ---- the parts of a line -----------------------------------------------------------------------------------
 
-    def _plain_json(self, entries: list[Entry], offset_s: float) -> list[str]:
-        second, head = -1, ""
-        lines, known = [], self._known_parts
-        for method, route, status, started_at, end, request_id, app, traceparent, _ in entries:
-            ended_at = end + offset_s
-            millis = int(ended_at * 1000)
-            if millis // 1000 != second:
-                second = millis // 1000
-                head = f'{{"levelname":"INFO","asctime":"{stamp(second)},'
-            key = (method, route, status, app)
-            parts = known.get(key)
-            if parts is None:
-                parts = self._open_parts(key)
-            took_ms = (end - started_at) * 1000
-            scope = f'"request_id":"{request_id}",' if request_id else ""
-            if traceparent and (trace := trace_id(traceparent)) and trace.isalnum():
-                scope += f'"trace_id":"{trace}",'
-            lines.append(
-                f"{head}{millis % 1000:03d}{parts[0]}{scope}{parts[1]}{took_ms:.1f}{parts[2]}{took_ms:.3f}"
-                f"{parts[3]}{int(ended_at * 1e9)}}}"
-            )
-        return lines
+    def _turn(self, now: float) -> None:
+        """Another millisecond has begun."""
+        self._offset_s = wall_time_s() - monotonic()
+        millis = int((now + self._offset_s) * 1000)
+        second = millis // 1000
+        if second != self._second:
+            self._second, self._stamp = second, stamp(second)
+        time = f"{self._stamp},{millis % 1000:03d}"
+        if self._is_json:
+            self._prefix = f'{{"levelname":"INFO","asctime":"{time}"'
+        else:
+            self._prefix = f"INFO {time} {self._origin} "
+        self._turns_at = (millis + 1) / 1000 - self._offset_s
 
-    def _open_parts(self, key: tuple[str, str, int | str, str]) -> tuple[str, str, str, str]:
-        """What lies between the changing parts of a line: time, request, milliseconds twice, nanoseconds."""
+    def _open_parts(self, key: tuple[str, str, int | str, str]) -> tuple[str, ...]:
+        """What lies between the changing parts of a line: of JSON these are id, milliseconds twice, nanoseconds."""
         if len(self._known_parts) >= _MOST_KNOWN:
             self._known_parts.clear()
         method, route, status, app = key
-        fields = {**self._fields, "route": route, **({"application": app} if app else {})}
-        message = encode({"message": f"{method} {route} {status} "})[1:-2]
-        found = encode({"method": method, "status": status})[1:-1]
-        parts = (
-            f'",{encode(fields)[1:-1]},',
-            message,
-            f'ms",{found},"latency_ms":',
-            f',"filename":"{_FILE}","lineno":0,"process":{self._record.process},"timestamp_ns":',
-        )
+        if not self._is_json:
+            parts: tuple[str, ...] = (f" -- {method} {route} {status} ",)
+        else:
+            fields = {**self._fields, "route": route, **({"application": app} if app else {})}
+            message = encode({"message": f"{method} {route} {status} "})[1:-2]
+            found = encode({"method": method, "status": status})[1:-1]
+            parts = (
+                f',{encode(fields)[1:-1]},"request_id":',
+                message,
+                f'ms",{found},"latency_ms":',
+                f',"filename":"{_FILE}","lineno":0,"process":{self._record.process},"timestamp_ns":',
+            )
         self._known_parts[key] = parts
         return parts
 

@@ -48,6 +48,7 @@ class Observer:
         self._announced: set[str] = set()
         self._exits: dict[str, asyncio.Future[Exited]] = {}
         self._killed: deque[str] = deque(maxlen=_REMEMBERED)
+        self._lost: deque[str] = deque(maxlen=_REMEMBERED)
         engine.on_suspended = lambda ref, stopped: post(Suspended(ref, stopped))
 
     async def watch_exits(self) -> None:
@@ -70,8 +71,10 @@ class Observer:
         return f"{how} (log: {log}{f', which ends with: {last}' if last else ''})"
 
     async def stop(self, ref: str, signum: int) -> None:
-        """As `Engine.stop`; an end by SIGKILL that follows is not taken for one that nobody wanted."""
-        if signum == signal.SIGKILL:
+        """As `Engine.stop`; an end by SIGKILL that follows is not taken for one that nobody wanted, unless the
+        connection had ended by itself: then the process was most likely dead before.
+        """
+        if signum == signal.SIGKILL and ref not in self._lost:
             self._killed.append(ref)
         await self._engine.stop(ref, signum)
 
@@ -110,6 +113,7 @@ class Observer:
             del self._clients[ref]
             if ref in self._announced:
                 self._announced.discard(ref)
+                self._lost.append(ref)
                 self._post(Happened(ref, Trigger.LOST, "its control connection ended"))
 
     def drop(self, ref: str) -> None:

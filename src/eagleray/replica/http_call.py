@@ -171,9 +171,10 @@ class HttpCall(Call):
             self.answer(200, headers, body)
 
     def describe(self, code: str) -> tuple[str, str, int | str]:
-        http = self.incoming.head.http
-        assert http is not None
-        return http.method, text_of(self.route), http_status(code) if code else self.status
+        head = self.incoming.head
+        assert head.http is not None
+        route = head.route if self.asgi_scope is None else text_of(self.route)
+        return head.http.method, route, http_status(code) if code else self.status
 
     # ---- failures --------------------------------------------------------------------------------------------
 

@@ -100,7 +100,7 @@ def rig(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Iterator[OwnRig]:
     finally:
         the_rig.let_go()
         node.close()
-        left = wait_gone(pids, 2.0)
+        left = wait_gone(pids, 30.0)
         runtime_dir_left = os.path.exists(node.runtime_dir)
         shutil.rmtree(home, ignore_errors=True)
     assert not still_alive(left)

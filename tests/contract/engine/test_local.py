@@ -96,7 +96,7 @@ def test_broken_framing_costs_the_controller_only(node: OwnRig) -> None:
         started = await engine.start(node.request("a"))
         assert engine._transport is not None
         engine._transport.write(b"\xff\xff\xff\xff")
-        assert not wait_gone([node.controller_pid], 5)
+        assert not wait_gone([node.controller_pid], 30)
         async with node.attach() as successor:
             assert [child.pid for child in await successor.children()] == [started.pid]
 
@@ -126,7 +126,7 @@ def test_exits_of_the_time_before_attaching_are_kept(node: OwnRig) -> None:
         await engine.close()
         pid = node.ask("a", "about")["pid"]
         os.kill(pid, signal.SIGKILL)
-        assert not wait_gone([pid], 5)
+        assert not wait_gone([pid], 30)
 
     async def second() -> None:
         engine = await LocalEngine.attach(fd, node.node.config)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from eagleray.base import access_log
 from eagleray.base.access_log import AccessLog
 from eagleray.base.log_formats import Component
 
@@ -89,27 +90,34 @@ def test_a_client_cannot_forge_lines_or_columns_by_its_request_id() -> None:
 
 
 @pytest.mark.parametrize("is_json", [False, True])
-def test_the_short_way_writes_what_the_long_way_writes(is_json: bool) -> None:
-    now = monotonic()
-    entries: list[Any] = [
-        ("GET", "/a", 200, now - 0.5, now, "id-1", "app", "", None),
-        ("POST", '/"b"/{x}', 500, now - 1.25, now + 1, "", "", f"00-{TRACE}-00f067aa0ba902b7-01", None),
-        (
-            "CALL",
-            "predict",
-            "ERROR",
-            now,
-            now + 2.002,
-            "id-2",
-            "app",
-            f"00-{TRACE}-00f067aa0ba902b7-01",
-            ("h", 1),
-        ),
-        ("GET", "/a", 200, now - 0.5, now, "id-3", "app", "", None),
+def test_the_short_way_writes_what_the_long_way_writes(
+    is_json: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = f"00-{TRACE}-00f067aa0ba902b7-01"
+    requests: list[Any] = [
+        ("GET", "/a", 200, 999.5, "id-1", "app", "", None),
+        ("POST", '/"b"/{x}', 500, 998.75, "", "", trace, None),
+        ("CALL", "predict", "ERROR", 1000.0, "id-2", "app", trace, ("h", 1)),
+        ("GET", "/a", 200, 999.5, 'odd "id"\n\\', "app", "", None),
+        ("GET", "/a", 200, 999.5, "id-3", "app", "", None),
     ]
-    log = AccessLog(print, REPLICA, is_json=is_json)
-    short = (log._plain_json if is_json else log._plain_text)(entries, 1e9)
-    long = [(log._json if is_json else log._text)(entry, entry[4] + 1e9) for entry in entries]
+
+    clock = [0.0]
+    monkeypatch.setattr(access_log, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(access_log, "wall_time_s", lambda: clock[0] + 1e9)
+
+    def lines(is_plain: bool) -> list[str]:
+        def work(log: AccessLog) -> None:
+            log._is_plain = is_plain
+            for at, request in zip((1000.0, 1000.0002, 1001.0, 1002.5, 1002.5004), requests, strict=True):
+                clock[0] = at
+                log.add(*request)
+
+        (text,) = written_by(work, REPLICA, is_json=is_json)
+        return text.split("\n")
+
+    short, long = lines(True), lines(False)
+    assert len(short) == len(requests)
     if is_json:
         assert list(map(json.loads, short)) == list(map(json.loads, long))
     else:
