@@ -39,13 +39,21 @@ class Busy:
 def targets() -> list[Any]:
     assert process.runtime is not None
     router: Any = process.runtime._router
-    found: list[Any] = router.open(KEY).targets
-    return found
+    pool = router._pools.get(KEY)
+    return list(pool.targets) if pool is not None else []
+
+
+def connected(handle: Any) -> None:
+    """The driver has a connection with both replicas."""
+    handle.remote().result(timeout_s=30)
+    wait_until(
+        lambda: len(targets()) == 2 and all(target.client is not None for target in targets()), "connections"
+    )
 
 
 def test_requests_go_round_a_busy_replica_and_come_back(tmp_path: Path) -> None:
     handle = serve.run(Busy.bind(), name="busy", route_prefix=None)
-    wait_until(lambda: all(target.client is not None for target in targets()), "connections", 30.0)
+    connected(handle)
     blocked = handle.block.remote(str(tmp_path))
     wait_until(lambda: len(os.listdir(tmp_path)) == 1, "a blocked replica", 30.0)
     pid = int(os.listdir(tmp_path)[0])
@@ -66,6 +74,7 @@ def test_requests_go_round_a_busy_replica_and_come_back(tmp_path: Path) -> None:
 
 def test_none_is_avoided_when_all_are_busy(tmp_path: Path) -> None:
     handle = serve.run(Busy.bind(), name="busy", route_prefix=None)
+    connected(handle)
     blocked = handle.broadcast("block", str(tmp_path))
     wait_until(lambda: len(os.listdir(tmp_path)) == 2, "blocked replicas", 30.0)
     waiting = [handle.remote() for _ in range(10)]

@@ -78,7 +78,8 @@ def instance() -> Iterator[None]:
 
 def targets(key: str) -> list[Any]:
     assert process.runtime is not None
-    return list(process.runtime._router.open(key).targets)
+    pool = process.runtime._router._pools.get(key)
+    return list(pool.targets) if pool is not None else []
 
 
 def connected(key: str, handle: Any) -> None:
