@@ -40,8 +40,10 @@ $(BIN)/.seeds: $(BIN)/.checked pyproject.toml
 	@touch $@
 
 $(BIN)/.torch: $(BIN)/.checked
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)' 2>/dev/null || \
-	  echo "pip finds no $(TORCH): the GPU model of the seed programs runs by NumPy, and a test of it is skipped"
+	@if problem=$$($(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)' 2>&1); then :; \
+	elif echo "$$problem" | grep -q "No matching distribution"; then \
+	  echo "pip finds no $(TORCH): the GPU model of the seed programs runs by NumPy, and a test of it is skipped"; \
+	else echo "$$problem" >&2; exit 1; fi
 	@touch $@
 
 demo: $(BIN)/.demo

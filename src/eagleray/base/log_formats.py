@@ -51,8 +51,8 @@ class Component:
         return dict(self.fields) or {"component_name": self.name, "component_id": self.id}
 
 
-class TextFormatter(logging.Formatter):
-    """`scope` is asked for each line; `attributes` names further standard attributes, which stand before `--`."""
+class ComponentFormatter(logging.Formatter):
+    """`scope` is asked for each line; `attributes` names further standard attributes that are to be told."""
 
     def __init__(
         self,
@@ -61,45 +61,37 @@ class TextFormatter(logging.Formatter):
         attributes: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self._origin = component.origin
+        self._component = component
         self._scope = scope
         self._attributes = tuple(attributes)
 
     def format(self, record: logging.LogRecord) -> str:
         lines: str | None = record.__dict__.get("lines")
-        return super().format(record) if lines is None else lines
+        return self._line(record) if lines is None else lines
+
+    def _line(self, record: logging.LogRecord) -> str:
+        return super().format(record)
+
+
+class TextFormatter(ComponentFormatter):
+    """Attributes stand before `--`."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The line without traceback, which the base class appends."""
         request_id = shown_id(self._scope().request_id) if self._scope is not None else ""
         extra = "".join(f"{getattr(record, name, '')} " for name in self._attributes)
         scope = f"{request_id} " if request_id else ""
-        return (
-            f"{record.levelname} {self.formatTime(record)} {self._origin} {scope}{extra}-- {record.message}"
-        )
+        time = self.formatTime(record)
+        return f"{record.levelname} {time} {self._component.origin} {scope}{extra}-- {record.message}"
 
     def usesTime(self) -> bool:
         return True
 
 
-class JsonFormatter(logging.Formatter):
+class JsonFormatter(ComponentFormatter):
     """Whatever the user's call has as `extra` stands beside our own fields, which win where names collide."""
 
-    def __init__(
-        self,
-        component: Component,
-        scope: Callable[[], Scope] | None = None,
-        attributes: Sequence[str] = (),
-    ) -> None:
-        super().__init__()
-        self._fields = component.json_fields()
-        self._scope = scope
-        self._attributes = tuple(attributes)
-
-    def format(self, record: logging.LogRecord) -> str:
-        lines: str | None = record.__dict__.get("lines")
-        if lines is not None:
-            return lines
+    def _line(self, record: logging.LogRecord) -> str:
         found: dict[str, Any] = {
             key: value
             for key, value in record.__dict__.items()
@@ -107,7 +99,7 @@ class JsonFormatter(logging.Formatter):
         }
         found["levelname"] = record.levelname
         found["asctime"] = self.formatTime(record)
-        found.update(self._fields)
+        found.update(self._component.json_fields())
         if self._scope is not None:
             found.update(scope_fields(self._scope()))
         found["message"] = record.getMessage()

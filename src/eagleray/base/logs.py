@@ -15,7 +15,7 @@ from logging.handlers import RotatingFileHandler
 from typing import Any
 
 from eagleray.base.access_log import AccessLog
-from eagleray.base.log_formats import Component, JsonFormatter, Scope, TextFormatter
+from eagleray.base.log_formats import Component, ComponentFormatter, JsonFormatter, Scope, TextFormatter
 from eagleray.base.secrets import hide_text
 from eagleray.base.settings import Settings
 
@@ -121,7 +121,7 @@ def adjust(component: Component, options: LogOptions) -> None:
         logger = logging.getLogger(name)
         logger.setLevel(options.level)
         for handler in logger.handlers:
-            if isinstance(handler.formatter, TextFormatter | JsonFormatter):
+            if isinstance(handler.formatter, ComponentFormatter):
                 _dress(handler, component, options, None)
 
 
@@ -167,7 +167,7 @@ def _write_lines(text: str) -> None:
     record = logging.LogRecord("eagleray.access", logging.INFO, "", 0, "", None, None)
     record.lines = text
     for handler in logging.getLogger("eagleray").handlers:
-        if isinstance(handler.formatter, TextFormatter | JsonFormatter):
+        if isinstance(handler.formatter, ComponentFormatter):
             handler.handle(record)
 
 

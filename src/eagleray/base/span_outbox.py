@@ -144,7 +144,7 @@ class Outbox(SpanProcessor):
         try:
             self._sink.close()
         except Exception as error:  # a thread's root: exporters are foreign code
-            logger.debug("the exporter of spans did not end in order: %r", error)
+            logger.warning("The exporter of spans did not end in order: %r", error)
 
     def _empty(self) -> None:
         waiting = self._waiting
