@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 from tests.admin_server import ADMIN, READER, Serving, serving
-from tests.processes import command_of, descendants, still_alive
+from tests.node_process import rest, running_node
+from tests.processes import command_of, descendants
 from tests.waiting import wait_until
 
 from eagleray.admin import records
 from eagleray.admin.tokens import READ_FILE, URL_FILE
 from eagleray.base.errors import NotRunningError
-from eagleray.cli.remote import RemoteInstance
-from eagleray.engine.spawn import NodeProcess, node_config, spawn_node
+from eagleray.engine.spawn import NodeProcess
 
 HISTORY, EVENTS = "/api/v1/history", "/api/v1/events"
 CODE = """
@@ -97,33 +97,15 @@ def test_who_asks_for_too_much_waits_and_is_then_refused(
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    home = tmp_path_factory.mktemp("m")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EAGLERAY_RUNTIME_HOME", f"{home}/run")
-        patch.setenv("EAGLERAY_STATE_HOME", f"{home}/state")
-        patch.setenv("EAGLERAY_ADMIN_PORT", "0")
-        (home / "hello_of_history.py").write_text(CODE)
-        patch.chdir(home)
-        node = spawn_node(node_config(http_port=0))
-        everything = {node.pid}
-        try:
-            wait_until(lambda: Path(node.runtime_dir, URL_FILE).exists(), what="a REST server")
-            app = {"name": "a", "route_prefix": "/a", "import_path": "hello_of_history:app"}
-            rest(node).apply({"applications": [app]})
-            wait_until(
-                lambda: rest(node).details()["applications"].get("a", {}).get("status") == "RUNNING",
-                what="the application",
-                deadline_s=60,
-            )
-            yield node
-        finally:
-            everything |= descendants(node.pid)
-            node.close()
-        assert not still_alive(everything)
-
-
-def rest(node: NodeProcess) -> RemoteInstance:
-    return RemoteInstance(Path(node.runtime_dir, URL_FILE).read_text().strip())
+    with running_node(tmp_path_factory.mktemp("m"), "hello_of_history", CODE) as node:
+        app = {"name": "a", "route_prefix": "/a", "import_path": "hello_of_history:app"}
+        rest(node).apply({"applications": [app]})
+        wait_until(
+            lambda: rest(node).details()["applications"].get("a", {}).get("status") == "RUNNING",
+            what="the application",
+            deadline_s=60,
+        )
+        yield node
 
 
 def ask(node: NodeProcess, path: str) -> dict[str, Any]:

@@ -16,15 +16,15 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from tests.debian import promtool
-from tests.processes import command_of, descendants, still_alive
+from tests.node_process import rest, running_node
+from tests.processes import command_of, descendants
 from tests.waiting import wait_until
 
 from eagleray.admin.metrics_port import MAX_CONNECTIONS
 from eagleray.admin.metrics_port import URL_FILE as METRICS_URL_FILE
 from eagleray.admin.tokens import READ_FILE, URL_FILE
-from eagleray.cli.remote import RemoteInstance
 from eagleray.controller.gathering import ENDED_FILE
-from eagleray.engine.spawn import NodeProcess, node_config, spawn_node
+from eagleray.engine.spawn import NodeProcess
 
 CODE = """
 from eagleray import serve
@@ -42,22 +42,8 @@ Labels = tuple[tuple[str, str], ...]
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     home = tmp_path_factory.mktemp("m")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EAGLERAY_RUNTIME_HOME", f"{home}/run")
-        patch.setenv("EAGLERAY_STATE_HOME", f"{home}/state")
-        patch.setenv("EAGLERAY_ADMIN_PORT", "0")
-        patch.setenv("EAGLERAY_METRICS_EXPORT_PORT", "0")
-        (home / "hello_of_metrics.py").write_text(CODE)
-        patch.chdir(home)
-        node = spawn_node(node_config(http_port=0))
-        everything = {node.pid}
-        try:
-            wait_until(lambda: Path(node.runtime_dir, URL_FILE).exists(), what="a REST server")
-            yield node
-        finally:
-            everything |= descendants(node.pid)
-            node.close()
-        assert not still_alive(everything)
+    with running_node(home, "hello_of_metrics", CODE, EAGLERAY_METRICS_EXPORT_PORT="0") as node:
+        yield node
 
 
 def scrape(node: NodeProcess, accept: str = "text/plain") -> str:
@@ -75,10 +61,6 @@ def series(node: NodeProcess, name: str) -> dict[Labels, float]:
         for sample in family.samples
         if sample.name == name
     }
-
-
-def rest(node: NodeProcess) -> RemoteInstance:
-    return RemoteInstance(Path(node.runtime_dir, URL_FILE).read_text().strip())
 
 
 def deploy(node: NodeProcess, *names: str) -> None:
