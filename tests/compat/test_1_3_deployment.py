@@ -84,7 +84,7 @@ def test_it_can_be_compared_with_anything() -> None:
     assert Model != 1
 
 
-@pytest.mark.parametrize("name", ["deploy", "delete", "get_handle", "url", "route_prefix"])
+@pytest.mark.parametrize("name", ["url", "route_prefix", "prev_version"])
 def test_what_ray_serve_removed_is_absent(name: str) -> None:
     assert not hasattr(Model, name)
 

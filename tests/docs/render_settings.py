@@ -9,6 +9,7 @@ from tests.docs.member_docs import member_docs
 
 from eagleray.base.settings import PREFIX, Settings
 from eagleray.http.limits import HttpLimits
+from eagleray.spec.cluster import CLUSTER_OPTIONS
 from eagleray.spec.deployment import DeploymentSpec
 from eagleray.spec.options import gRPCOptions
 
@@ -55,6 +56,11 @@ replicas are told, *restart* new replicas take over from the old ones.
 |---|---|---|---|
 """
 
+CLUSTER = """
+{}: checked and kept, but what has one of them can be deployed on the Ray engine only ([compat.md](compat.md)).
+`max_replicas_per_node` is harmless where it is as large as the number of replicas.
+"""
+
 
 def render() -> str:
     """The page as it should be."""
@@ -71,6 +77,8 @@ def render() -> str:
         rows.append(f"| `{name}` | `{default!r}` | {field.description} |\n")
     rows.append(OPTIONS)
     for name, field in DeploymentSpec.model_fields.items():
+        if name in CLUSTER_OPTIONS:
+            continue
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         default = "required" if field.is_required() else f"`{field.default!r}`"
         if name == "ray_actor_options":
@@ -78,6 +86,7 @@ def render() -> str:
         rows.append(
             f"| `{name}` | {default} | {extra.get('unit', '')} | {extra.get('effect', 'restart')} |\n"
         )
+    rows.append(CLUSTER.format(", ".join(f"`{name}`" for name in CLUSTER_OPTIONS)))
     return "".join(rows)
 
 

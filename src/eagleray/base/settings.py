@@ -25,7 +25,11 @@ def _setting(default: Any, doc: str, ray: str = "") -> Any:
 class Settings:
     """What the environment says; fields without a variable have the defaults."""
 
-    http_host: str = _setting("127.0.0.1", "Address of the HTTP proxy where HTTPOptions names none.")
+    http_host: str = _setting(
+        "127.0.0.1",
+        "Address of the HTTP proxy where HTTPOptions names none.",
+        "RAY_SERVE_DEFAULT_HTTP_HOST",
+    )
     http_port: int = _setting(8000, "Port of the HTTP proxy where HTTPOptions names none.")
     grpc_host: str = _setting("127.0.0.1", "Address of the gRPC proxy where gRPCOptions names none.")
     log_level: str = _setting("INFO", "Level of components and deployments without a logging_config.")
@@ -76,7 +80,9 @@ class Settings:
         5, "Seconds after which such memory is given back when it is not used."
     )
     run_sync_in_threadpool: bool = _setting(
-        True, "Sync methods run in a thread pool; 0: on the user's event loop."
+        True,
+        "Sync methods run in a thread pool; 0: on the user's event loop.",
+        "RAY_SERVE_RUN_SYNC_IN_THREADPOOL",
     )
     as_ray: bool = _setting(
         False,
@@ -84,7 +90,9 @@ class Settings:
         "runtime_env.",
     )
     local_testing_mode: bool = _setting(
-        False, "`serve.run` runs applications in the calling process, as `_local_testing_mode=True`."
+        False,
+        "`serve.run` runs applications in the calling process, as `_local_testing_mode=True`.",
+        "RAY_SERVE_FORCE_LOCAL_TESTING_MODE",
     )
     metrics_export_port: int = _setting(
         -1,

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from eagleray.base.clock import wall_time_s
 from eagleray.base.errors import ConfigError, NotFoundError, NotRunningError, PreconditionError
+from eagleray.base.ray_names import NeedsRayError
 from eagleray.controller.controller import Admission, Prepare
 from eagleray.reconcile import events as e
 from eagleray.reconcile.world import World
@@ -109,7 +110,7 @@ def lay_over(code: ApplicationSpec, config: str, logging_config: Any) -> tuple[s
     """The spec with the config laid over it, as JSON; or "" and why they do not fit together."""
     try:
         return overlay(code, json.loads(config), logging_config).to_json().decode(), ""
-    except ConfigError as error:
+    except (ConfigError, NeedsRayError) as error:
         return "", str(error)
 
 

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from eagleray.serve.batching import batch
     from eagleray.serve.context import get_replica_context
     from eagleray.serve.deployment import Application, Deployment, deployment
+    from eagleray.serve.deployment_actors import get_deployment_actor, get_deployment_actor_context
     from eagleray.serve.ingress import ingress
     from eagleray.serve.legacy import get_deployment as get_deployment
+    from eagleray.serve.legacy import list_deployments as list_deployments
     from eagleray.serve.multiplex import get_multiplexed_model_id, multiplexed
     from eagleray.serve.targets import RunTarget
     from eagleray.serve.tracing import get_trace_context
@@ -42,8 +44,9 @@ _HOMES = {
     "eagleray.serve.batching": "batch",
     "eagleray.serve.context": "get_replica_context",
     "eagleray.serve.deployment": "Application Deployment deployment",
+    "eagleray.serve.deployment_actors": "get_deployment_actor get_deployment_actor_context",
     "eagleray.serve.ingress": "ingress",
-    "eagleray.serve.legacy": "get_deployment",
+    "eagleray.serve.legacy": "get_deployment list_deployments",
     "eagleray.serve.multiplex": "get_multiplexed_model_id multiplexed",
     "eagleray.serve.targets": "RunTarget",
     "eagleray.serve.tracing": "get_trace_context",
@@ -51,15 +54,19 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 _MODULES = (
+    "autoscaling_policy",
     "batching",
     "config",
     "context",
     "exceptions",
+    "gang",
+    "gradio_integrations",
     "grpc_util",
     "handle",
     "metrics",
     "request_router",
     "schema",
+    "scripts",
     "task_consumer",
     "task_processor",
 )
@@ -77,6 +84,8 @@ __all__ = [
     "delete",
     "deployment",
     "get_app_handle",
+    "get_deployment_actor",
+    "get_deployment_actor_context",
     "get_deployment_handle",
     "get_multiplexed_model_id",
     "get_replica_context",
@@ -99,6 +108,12 @@ def __getattr__(name: str) -> Any:
         return value
     if name in _MODULES:
         return import_module(f"eagleray.serve.{name}")
+    if not name.startswith("_"):
+        absent = import_module("eagleray.serve.absent")
+        if name in absent.MODULES:
+            raise absent.missing(name)
+        if name in absent.WHY:
+            return absent.Absent(name)
     raise AttributeError(f"module 'eagleray.serve' has no attribute '{name}'")
 
 

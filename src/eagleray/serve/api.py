@@ -158,16 +158,22 @@ def run(
     logging_config: dict[str, Any] | LoggingConfig | None = None,
     _local_testing_mode: bool = False,
     external_scaler_enabled: bool = False,
+    controller_options: dict[str, Any] | ControllerOptions | None = None,
 ) -> DeploymentHandle[Any]:
     """Deploys an application, starting an instance if none is running, and returns a handle of its ingress.
 
     Returns when the application runs. RuntimeError, with the user's traceback, when it fails to; RayServeException
     for an empty name or a route prefix that another application has. `blocking=True` then waits for Ctrl-C.
     `_local_testing_mode` runs it in this process (docs/testing.md). `external_scaler_enabled` leaves numbers of
-    replicas to the REST API.
+    replicas to the REST API. `controller_options` are for an instance that this starts.
     """
     one = RunTarget(target, name, route_prefix, logging_config, external_scaler_enabled)
-    (handle,) = run_many([one], blocking=blocking, _local_testing_mode=_local_testing_mode)
+    (handle,) = run_many(
+        [one],
+        blocking=blocking,
+        _local_testing_mode=_local_testing_mode,
+        controller_options=controller_options,
+    )
     return handle
 
 
@@ -177,6 +183,7 @@ def run_many(
     wait_for_ingress_deployment_creation: bool = True,
     wait_for_applications_running: bool = True,
     _local_testing_mode: bool = False,
+    controller_options: dict[str, Any] | ControllerOptions | None = None,
 ) -> list[DeploymentHandle[Any]]:
     """Deploys several applications at once; see `run`. ValueError for none."""
     handles = _run_many(
@@ -184,6 +191,7 @@ def run_many(
         wait_for_ingress_deployment_creation=wait_for_ingress_deployment_creation,
         wait_for_applications_running=wait_for_applications_running,
         _local_testing_mode=_local_testing_mode,
+        controller_options=controller_options,
     )
     if blocking:
         try:
@@ -201,10 +209,16 @@ def _run(
     name: str = "default",
     route_prefix: str | None = DEFAULT_PREFIX,
     logging_config: dict[str, Any] | LoggingConfig | None = None,
+    _local_testing_mode: bool = False,
+    external_scaler_enabled: bool = False,
+    controller_options: dict[str, Any] | ControllerOptions | None = None,
 ) -> DeploymentHandle[Any]:
     """`run` that returns at once when `_blocking` is False."""
     (handle,) = _run_many(
-        [RunTarget(target, name, route_prefix, logging_config)], wait_for_applications_running=_blocking
+        [RunTarget(target, name, route_prefix, logging_config, external_scaler_enabled)],
+        wait_for_applications_running=_blocking,
+        _local_testing_mode=_local_testing_mode,
+        controller_options=controller_options,
     )
     return handle
 
@@ -215,16 +229,18 @@ def _run_many(
     wait_for_ingress_deployment_creation: bool = True,
     wait_for_applications_running: bool = True,
     _local_testing_mode: bool = False,
+    controller_options: dict[str, Any] | ControllerOptions | None = None,
 ) -> list[DeploymentHandle[Any]]:
     if not targets:
         raise ValueError("run_many needs at least one RunTarget.")
+    controller = ControllerOptions.model_validate(controller_options or {})
     if local.is_wanted(_local_testing_mode) or local.running() is not None:
         return _run_locally(targets)
     found = instance.running()
     _tell_where(found)
     targets = default_routes.settle(targets, None if found is None else found.runtime)
     specs, blobs = build_targets(targets, None if found is None else found.logging)
-    runtime, started = _runtime_for_deploy()
+    runtime, started = _runtime_for_deploy(controller)
     message = Deploy(specs=[spec.to_json() for spec in specs], blobs=blobs)
     try:
         accepted = _ask(runtime, "deploy", message, Accepted, timeout_s=START_TIMEOUT_S)
@@ -247,14 +263,14 @@ def _run_locally(targets: Sequence[RunTarget]) -> list[DeploymentHandle[Any]]:
     return [DeploymentHandle(spec.ingress.name, spec.name) for spec in specs]
 
 
-def _runtime_for_deploy() -> tuple[Runtime, Instance | None]:
+def _runtime_for_deploy(controller: ControllerOptions) -> tuple[Runtime, Instance | None]:
     """The runtime to deploy through, and the instance if it had to be started for that."""
     found = instance.running()
     if found is not None:
         return found.runtime, None
     if context.process.runtime is not None:
         return context.process.runtime, None
-    started = instance.start(HTTPOptions())
+    started = instance.start(HTTPOptions(), controller=controller)
     return started.runtime, started
 
 

@@ -2,6 +2,12 @@
 
 from eagleray.serve.autoscaling_policy import AutoscalingContext
 from eagleray.spec.autoscaling import AggregationFunction, AutoscalingConfig, AutoscalingPolicy
+from eagleray.spec.cluster import (
+    DeploymentActorConfig,
+    GangPlacementStrategy,
+    GangRuntimeFailurePolicy,
+    GangSchedulingConfig,
+)
 from eagleray.spec.options import (
     BackpressureConfig,
     ControllerOptions,
@@ -18,6 +24,10 @@ __all__ = [
     "AutoscalingPolicy",
     "BackpressureConfig",
     "ControllerOptions",
+    "DeploymentActorConfig",
+    "GangPlacementStrategy",
+    "GangRuntimeFailurePolicy",
+    "GangSchedulingConfig",
     "HTTPOptions",
     "ProxyLocation",
     "RequestRouterConfig",

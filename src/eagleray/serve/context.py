@@ -54,6 +54,7 @@ class ReplicaContext:
     world_size: int = 1
     code_version: str = ""
     gang_context: None = None
+    """Ray Serve's place for a GangContext: the local engine has no gangs."""
     _deployment_config: Any = None
     _models: Any = None
     """The `serve.multiplex.ModelHost` of this replica."""

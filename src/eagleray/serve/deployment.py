@@ -11,10 +11,12 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from importlib import import_module
 from typing import Any, Literal, NoReturn, Protocol, Self, TypedDict, Unpack, cast, overload
 
 from eagleray.base.errors import EaglerayError
 from eagleray.spec.autoscaling import AutoscalingConfig, built_in_policy
+from eagleray.spec.cluster import DeploymentActorConfig, GangSchedulingConfig
 from eagleray.spec.deployment import DeploymentSpec
 from eagleray.spec.old_names import modern_options
 from eagleray.spec.options import BackpressureConfig, LoggingConfig
@@ -52,14 +54,15 @@ class DeploymentOptions(TypedDict, total=False):
     max_replica_age_s: float | None
     max_replica_rss_bytes: int | None
     request_router_config: dict[str, Any] | RequestRouterConfig | None
-    # Known by name so that they are refused with a reason, not as typing errors (`UNSUPPORTED_OPTIONS`).
     version: str
-    gang_scheduling_config: Any
-    deployment_actors: Any
-    placement_group_bundles: Any
-    placement_group_strategy: Any
-    placement_group_bundle_label_selector: Any
-    max_replicas_per_node: Any
+    """Refused with a reason, not as a typing error."""
+    # Data only: what is deployed may have none of these (`spec.cluster`).
+    gang_scheduling_config: dict[str, Any] | GangSchedulingConfig | None
+    deployment_actors: list[dict[str, Any] | DeploymentActorConfig] | None
+    placement_group_bundles: list[dict[str, float]] | None
+    placement_group_strategy: str | None
+    placement_group_bundle_label_selector: list[dict[str, str]] | None
+    max_replicas_per_node: int | None
 
 
 class GraphBuilder(Protocol):
@@ -127,6 +130,22 @@ class Deployment:
         if (args or kwargs) and not inspect.isclass(self._func_or_class):
             raise ValueError(f"Deployment '{self.name}' is a function: no arguments can be bound to it.")
         return Application(self, args, kwargs)
+
+    def deploy(self, *init_args: Any, _blocking: bool = True, **init_kwargs: Any) -> None:
+        """Deprecated: `serve.run(D.bind(...), name=..., route_prefix=...)`, with the deployment's name for both."""
+        self._legacy().deploy(self, init_args, init_kwargs, _blocking)
+
+    def delete(self) -> None:
+        """Deprecated: `serve.delete(name)`."""
+        self._legacy().delete(self.name)
+
+    def get_handle(self, sync: bool | None = None) -> Any:
+        """Deprecated: `serve.get_app_handle(name)`. The handle is the same for sync and asynchronous code."""
+        return self._legacy().get_deployment(self.name).get_handle(sync)
+
+    @staticmethod
+    def _legacy() -> Any:
+        return import_module("eagleray.serve.legacy")  # with rpc and asyncio, which declaring does without
 
     def options(
         self, func_or_class: UserCallable | None = None, **options: Unpack[DeploymentOptions]
@@ -239,12 +258,20 @@ def deployment(
     return lambda func_or_class: Deployment._make(func_or_class, options)
 
 
+_ELSEWHERE = {
+    "route_prefix": ": a route belongs to the application, serve.run(app, route_prefix=...)",
+    "init_args": ": arguments of the constructor are bound, D.bind(...)",
+    "init_kwargs": ": arguments of the constructor are bound, D.bind(...)",
+}
+"""What is no option of a deployment -> where it goes instead."""
+
+
 def _check_known(given: Mapping[str, Any], function: str) -> DeploymentOptions:
     options = modern_options(given)
     for name in options:
         if name not in DeploymentOptions.__annotations__:
             meant = nearest(name, DeploymentOptions.__annotations__)
-            hint = f". Did you mean '{meant}'?" if meant else ""
+            hint = f". Did you mean '{meant}'?" if meant else _ELSEWHERE.get(name, "")
             raise TypeError(f"{function}() got an unexpected keyword argument '{name}'{hint}")
     return cast(DeploymentOptions, options)
 

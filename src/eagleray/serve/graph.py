@@ -25,6 +25,7 @@ from eagleray.serve.ingress import is_ingress
 from eagleray.serve.job import inherit
 from eagleray.spec.application import ApplicationSpec, BoundDeployment, CodeRef
 from eagleray.spec.autoscaling import AutoscalingConfig, AutoscalingPolicy
+from eagleray.spec.cluster import refuse_cluster_options
 from eagleray.spec.imports import imports_of
 from eagleray.spec.options import LoggingConfig
 from eagleray.spec.router import BY_VALUE
@@ -128,6 +129,7 @@ class _Builder:
         children: list[str] = []
         init = self._pickle_arguments(application, children)
         spec = deployment.spec
+        refuse_cluster_options(name, spec, spec.most_replicas)
         for kind, path in imports_of(vars(spec)):
             check_import(kind, path, name)
         router = spec.request_router_config

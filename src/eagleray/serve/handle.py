@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
+from eagleray.base.deprecation import warn_deprecated
 from eagleray.base.ids import DeploymentID, new_request_id, new_unique_id
 from eagleray.serve.broadcast import Broadcast, DeploymentBroadcastResponse
 from eagleray.serve.composition import Composition, find_responses
@@ -27,6 +28,8 @@ from eagleray.wire import codec
 from eagleray.wire.messages import CallHead, CallKind
 
 T = TypeVar("T")
+
+_OLD_HANDLES = ("RayServeHandle", "RayServeSyncHandle", "RayServeDeploymentHandle")
 
 _PYTHON = int(CallKind.PYTHON)
 _SERIALIZATIONS = ("cloudpickle", "pickle", "msgpack", "orjson")
@@ -245,3 +248,12 @@ __all__ = [
     "DeploymentResponse",
     "DeploymentResponseGenerator",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OLD_HANDLES:
+        warn_deprecated(
+            f"{name} is deprecated: use DeploymentHandle, whose calls are awaited or have .result()."
+        )
+        return DeploymentHandle
+    raise AttributeError(f"module 'eagleray.serve.handle' has no attribute '{name}'")

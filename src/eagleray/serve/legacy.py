@@ -6,6 +6,7 @@ New code uses none of them. They are here, and not where their successors are, s
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from eagleray.base.errors import ConfigError, EaglerayError
 from eagleray.base.ids import DeploymentID
 from eagleray.routing.table import RoutingTable
 from eagleray.serve import api, context, instance, local
+from eagleray.serve.deployment import Deployment
 from eagleray.serve.handle import DeploymentHandle
 from eagleray.serve.runtime import Runtime
 from eagleray.spec.old_names import modern_options
@@ -32,6 +34,35 @@ def get_deployment(name: str) -> DeployedDeployment:
         "serve.get_deployment_handle(deployment, application); for new options serve.run the application again."
     )
     return DeployedDeployment(_find(name, _table()))
+
+
+def list_deployments() -> dict[str, DeployedDeployment]:
+    """All deployments that run, by their names; `<application>_<name>` where several applications have one of a name.
+
+    RayServeException when nothing is running.
+    """
+    warn_deprecated("serve.list_deployments() is deprecated: use serve.status().applications.")
+    found = [DeploymentID(one.name, one.app) for one in _table().deployments.values()]
+    names = Counter(one.name for one in found)
+    return {
+        one.name if names[one.name] == 1 else f"{one.app_name}_{one.name}": DeployedDeployment(one)
+        for one in found
+    }
+
+
+def deploy(deployment: Deployment, args: tuple[Any, ...], kwargs: dict[str, Any], blocking: bool) -> None:
+    """An application of one deployment, with its name and the route `/<name>`."""
+    warn_deprecated(
+        "deployment.deploy(...) is deprecated: use serve.run(deployment.bind(...), name=..., route_prefix=...)."
+    )
+    name = deployment.name
+    api._run(deployment.bind(*args, **kwargs), _blocking=blocking, name=name, route_prefix=f"/{name}")
+
+
+def delete(name: str) -> None:
+    """Deletes what `deploy` has made."""
+    warn_deprecated("deployment.delete() is deprecated: use serve.delete(application).")
+    api.delete(name)
 
 
 def _current() -> Runtime:

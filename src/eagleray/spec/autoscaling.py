@@ -16,6 +16,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from eagleray.base.deprecation import warn_deprecated
 from eagleray.spec.base import MAX_REPLICAS, SpecModel, plain_json
+from eagleray.spec.old_names import modern_autoscaling
 from eagleray.spec.router import BY_VALUE
 
 DEFAULT_POLICY = "eagleray.serve.autoscaling_policy:default_autoscaling_policy"
@@ -142,6 +143,11 @@ class AutoscalingConfig(SpecModel):
         """What `num_replicas="auto"` means."""
         return cls(min_replicas=1, max_replicas=100, target_ongoing_requests=2.0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, value: object) -> object:
+        return modern_autoscaling(value)
+
     @field_validator("aggregation_function", mode="before")
     @classmethod
     def _read_aggregation(cls, value: object) -> object:
@@ -204,7 +210,7 @@ def over_default(given: object) -> AutoscalingConfig | dict[str, Any]:
         return AutoscalingConfig.default()
     fields = {"min_replicas": 1, "max_replicas": 100, "target_ongoing_requests": 2.0}
     if isinstance(given, Mapping):
-        return {**fields, **given}
+        return {**fields, **modern_autoscaling(given)}
     config = given if isinstance(given, AutoscalingConfig) else AutoscalingConfig.model_validate(given)
     missing = {name: value for name, value in fields.items() if name not in config.model_fields_set}
     if not missing:

@@ -273,20 +273,8 @@ def _known_keys() -> tuple[Mapping[Path, list[str]], frozenset[Path]]:
     return known, frozenset(strict)
 
 
-_REFUSED_LATER = (
-    "gang_scheduling_config",
-    "deployment_actors",
-    "placement_group_bundles",
-    "placement_group_strategy",
-    "placement_group_bundle_label_selector",
-    "max_replicas_per_node",
-)
-"""Options that `DeploymentSpec` may know by name only, to refuse them with a reason."""
-
-
 def _overridable() -> list[str]:
-    names = dict.fromkeys((*DeploymentSpec.model_fields, *_REFUSED_LATER))
-    return [name for name in names if name not in NOT_OVERRIDABLE]
+    return [name for name in DeploymentSpec.model_fields if name not in NOT_OVERRIDABLE]
 
 
 # ---- what must agree ---------------------------------------------------------------------------------------------

@@ -6,28 +6,19 @@ with its name, never ignored.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, StrictBool, StrictInt, field_validator, model_validator
 
 from eagleray.spec.autoscaling import AutoscalingConfig, over_default
 from eagleray.spec.base import MAX_AMOUNT, MAX_REPLICAS, Effect, SpecModel, option, plain_json
+from eagleray.spec.cluster import CLUSTER_OPTIONS, ClusterOptions, check_first_bundle
 from eagleray.spec.environment import RuntimeEnv
 from eagleray.spec.old_names import without_object_store
 from eagleray.spec.options import BackpressureConfig, LoggingConfig
 from eagleray.spec.router import RequestRouterConfig
 
 Amount = Annotated[float, Field(ge=0, le=MAX_AMOUNT, allow_inf_nan=False)]
-
-UNSUPPORTED_OPTIONS = (
-    "gang_scheduling_config",
-    "deployment_actors",
-    "placement_group_bundles",
-    "placement_group_strategy",
-    "placement_group_bundle_label_selector",
-    "max_replicas_per_node",
-)
-"""Options of Ray Serve that this version knows by name and refuses (docs/compat.md)."""
 
 _ACTOR_OPTIONS = (
     "accelerator_type",
@@ -39,6 +30,10 @@ _ACTOR_OPTIONS = (
     "label_selector",
     "fallback_strategy",
 )
+
+
+_BUNDLED = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+"""Resource of a replica -> its name in a placement group."""
 
 
 class ReplicaResources(SpecModel):
@@ -85,7 +80,7 @@ class ReplicaResources(SpecModel):
         return value
 
 
-class DeploymentSpec(SpecModel):
+class DeploymentSpec(ClusterOptions):
     """A deployment as its user declared it. `model_fields_set` holds the options that were given."""
 
     name: str = option(..., Effect.RESTART, min_length=1)
@@ -114,17 +109,14 @@ class DeploymentSpec(SpecModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_unsupported(cls, value: Any) -> Any:
+    def _read_whole(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
         if value.get("version") is not None:
             raise ValueError("version cannot be set: code versions are internal")
-        for name in UNSUPPORTED_OPTIONS:
-            if value.get(name) is not None:
-                raise ValueError(f"{name} is not supported yet (docs/compat.md)")
         value = _read_count(value)
         # None for these means "the default", as in Ray; for the other options None is refused by their types.
-        silent = {*UNSUPPORTED_OPTIONS, "version"}
+        silent = {"version", *(name for name in CLUSTER_OPTIONS if value.get(name) is None)}
         if value.get("num_replicas", 1) is None:
             silent.add("num_replicas")
         if value.get("ray_actor_options", 1) is None:
@@ -149,6 +141,25 @@ class DeploymentSpec(SpecModel):
     @classmethod
     def _check_user_config(cls, value: Any) -> Any:
         return plain_json(value, "user_config")
+
+    @model_validator(mode="after")
+    def _check_cluster(self) -> Self:
+        if self.placement_group_bundles is not None:
+            given = self.ray_actor_options.model_dump(exclude_unset=True)
+            needs = {name: given[key] for key, name in _BUNDLED.items() if key in given}
+            check_first_bundle(self.placement_group_bundles, {**needs, **given.get("resources", {})})
+        gang = self.gang_scheduling_config
+        if gang is not None and self.autoscaling_config is None and self.num_replicas % gang.gang_size:
+            raise ValueError(
+                f"num_replicas ({self.num_replicas}) must be a multiple of gang_size ({gang.gang_size})"
+            )
+        return self
+
+    @property
+    def most_replicas(self) -> int:
+        """The highest number of replicas that it may have."""
+        scaling = self.autoscaling_config
+        return self.num_replicas if scaling is None else scaling.max_replicas
 
     @property
     def given(self) -> frozenset[str]:

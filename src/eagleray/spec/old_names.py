@@ -8,6 +8,7 @@ from typing import Any
 from eagleray.base.deprecation import warn_deprecated
 from eagleray.spec.problems import Problem
 
+OLD_TARGET, TARGET = "target_num_ongoing_requests_per_replica", "target_ongoing_requests"
 OLD_QUERIES, ONGOING = "max_concurrent_queries", "max_ongoing_requests"
 
 
@@ -20,6 +21,16 @@ def modern_options(options: Mapping[str, Any]) -> dict[str, Any]:
         warn_deprecated(f"{OLD_QUERIES} is deprecated: use {ONGOING}.")
         found[ONGOING] = found.pop(OLD_QUERIES)
     return found
+
+
+def modern_autoscaling(config: Any) -> Any:
+    """Options of autoscaling under today's names. ValueError when one is given under both."""
+    if not isinstance(config, Mapping) or OLD_TARGET not in config:
+        return config
+    if TARGET in config:
+        raise ValueError(f"{OLD_TARGET} is the old name of {TARGET}: give one of them")
+    warn_deprecated(f"{OLD_TARGET} is deprecated: use {TARGET}.")
+    return {(TARGET if key == OLD_TARGET else key): value for key, value in config.items()}
 
 
 def without_object_store(resources: dict[str, Any]) -> dict[str, Any]:
@@ -48,11 +59,20 @@ def modern_config(data: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
     """What a config file holds, with today's names in its deployments, and a remark for each old one."""
     remarks: list[Problem] = []
 
-    def deployment(options: Any, *path: str | int) -> Any:
-        if not isinstance(options, dict) or OLD_QUERIES not in options or ONGOING in options:
+    def renamed(options: dict[str, Any], old: str, new: str, *path: str | int) -> dict[str, Any]:
+        if old not in options or new in options:
             return options
-        remarks.append(Problem((*path, OLD_QUERIES), f"is deprecated: use {ONGOING}", is_error=False))
-        return {(ONGOING if key == OLD_QUERIES else key): value for key, value in options.items()}
+        remarks.append(Problem((*path, old), f"is deprecated: use {new}", is_error=False))
+        return {(new if key == old else key): value for key, value in options.items()}
+
+    def deployment(options: Any, *path: str | int) -> Any:
+        if not isinstance(options, dict):
+            return options
+        options = renamed(options, OLD_QUERIES, ONGOING, *path)
+        if OLD_TARGET in (scaling := options.get("autoscaling_config") or ()) and isinstance(scaling, dict):
+            scaling = renamed(scaling, OLD_TARGET, TARGET, *path, "autoscaling_config")
+            options = {**options, "autoscaling_config": scaling}
+        return options
 
     def application(one: Any, number: int) -> Any:
         deployments = one.get("deployments") if isinstance(one, dict) else None

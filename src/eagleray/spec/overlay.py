@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from eagleray.base.errors import ConfigError
 from eagleray.spec.application import ApplicationSpec, BoundDeployment
+from eagleray.spec.cluster import refuse_cluster_options
 from eagleray.spec.deployment import DeploymentSpec
 from eagleray.spec.problems import read_problems, show
 
@@ -46,7 +47,7 @@ def overlay(
     if logging:
         given["logging_config"] = logging
     try:
-        return ApplicationSpec.model_validate(given)
+        return _deployable(ApplicationSpec.model_validate(given))
     except ValidationError as error:
         told = [f"{show(one.path)}: {one.text}" for one in read_problems(error, given, ())]
         raise ConfigError("Its config does not fit its code:\n" + "\n".join(told)) from None
@@ -91,10 +92,16 @@ def with_changes(code: ApplicationSpec, name: str, options: bytes) -> Applicatio
             f"Deployment '{name}' does not exist. Available: {[one.name for one in code.deployments]}"
         )
     try:
-        return ApplicationSpec.model_validate(given)
+        return _deployable(ApplicationSpec.model_validate(given))
     except ValidationError as error:
         told = [f"{show(one.path)}: {one.text}" for one in read_problems(error, given, ())]
         raise ConfigError(f"Deployment '{name}' cannot have these options:\n" + "\n".join(told)) from None
+
+
+def _deployable(spec: ApplicationSpec) -> ApplicationSpec:
+    for one in spec.deployments:
+        refuse_cluster_options(one.name, one.spec, one.spec.most_replicas)
+    return spec
 
 
 def merge_environments(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,6 +79,33 @@ def test_a_name_of_several_applications_is_not_guessed() -> None:
     assert "second" not in serve.status().applications
 
 
+def test_a_deployment_deploys_itself_at_a_route_of_its_name() -> None:
+    single = Model.options(name="single")
+    with pytest.warns(DeprecationWarning, match=r"use serve\.run\(deployment\.bind") as caught:
+        single.deploy()
+    assert caught[0].filename == __file__
+    assert single.get_handle(sync=True).remote().result()[1] is None
+    application = serve.status().applications["single"]
+    assert application.status == "RUNNING" and "single" in application.deployments
+    assert serve.list_deployments()["single"].app_name == "single"
+    single.delete()
+    assert "single" not in serve.status().applications
+
+
+def test_all_that_run_are_listed() -> None:
+    serve.run(Model.bind(), name="twin", route_prefix="/twin")
+    with pytest.warns(DeprecationWarning, match=r"use serve\.status\(\)"):
+        found = serve.list_deployments()
+    assert {name: one.app_name for name, one in found.items()} == {
+        "service": "other",
+        "service_model": "service",
+        "twin_model": "twin",
+        "Pipeline": "pipeline",
+    }
+    assert found["twin_model"].get_handle().remote().result()[1] is None
+    serve.delete("twin")
+
+
 def test_new_options_reach_the_running_deployment_and_replicas_stay() -> None:
     before = pids("service")
     service = serve.get_deployment("service")

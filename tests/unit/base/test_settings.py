@@ -17,6 +17,18 @@ def test_variables_are_read_by_their_type() -> None:
     assert (settings.http_port, settings.log_client_address, settings.http_host) == (9000, True, "0.0.0.0")
 
 
+def test_ray_serves_variables_count_where_ours_are_not_set() -> None:
+    theirs = {
+        "RAY_SERVE_DEFAULT_HTTP_HOST": "0.0.0.0",
+        "RAY_SERVE_RUN_SYNC_IN_THREADPOOL": "0",
+        "RAY_SERVE_FORCE_LOCAL_TESTING_MODE": "1",
+    }
+    settings = Settings.from_env(theirs)
+    assert (settings.http_host, settings.run_sync_in_threadpool) == ("0.0.0.0", False)
+    assert settings.local_testing_mode
+    assert Settings.from_env({**theirs, "EAGLERAY_HTTP_HOST": "::1"}).http_host == "::1"
+
+
 def test_all_errors_come_at_once() -> None:
     with pytest.raises(ConfigError) as refused:
         Settings.from_env({"EAGLERAY_HTTP_PORT": "http", "EAGLERAY_RUN_SYNC_IN_THREADPOOL": "maybe"})

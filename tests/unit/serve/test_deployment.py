@@ -11,7 +11,7 @@ import pytest
 from eagleray import serve
 from eagleray.base.errors import EaglerayError
 from eagleray.serve.deployment import DeploymentOptions
-from eagleray.spec.deployment import UNSUPPORTED_OPTIONS, DeploymentSpec
+from eagleray.spec.deployment import DeploymentSpec
 
 
 @serve.deployment
@@ -33,10 +33,9 @@ def test_the_decorator_works_bare_with_options_and_as_a_call() -> None:
     assert serve.deployment(max_ongoing_requests=7)(Bare.func_or_class).max_ongoing_requests == 7
 
 
-def test_options_are_the_specs_and_those_that_are_refused_by_name() -> None:
+def test_options_are_the_specs_and_old_names() -> None:
     assert set(DeploymentOptions.__annotations__) == {
         *DeploymentSpec.model_fields,
-        *UNSUPPORTED_OPTIONS,
         "version",
         "max_concurrent_queries",
     }
@@ -85,7 +84,7 @@ def test_properties_of_an_unbound_deployment() -> None:
     assert deployment.ray_actor_options == {"num_cpus": 1.0, "num_gpus": 1.0}
     assert (deployment.init_args, deployment.init_kwargs, deployment.version) == ((), {}, None)
     assert repr(deployment) == "Deployment(name=Bare)"
-    for gone in ("deploy", "delete", "get_handle", "url", "route_prefix"):
+    for gone in ("url", "route_prefix", "prev_version"):
         assert not hasattr(deployment, gone)
 
 

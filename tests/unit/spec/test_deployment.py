@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from eagleray.serve.autoscaling_policy import LatencyTargetPolicy
 from eagleray.spec.base import Effect, effect_of
 from eagleray.spec.change import changed_fields, diff
-from eagleray.spec.deployment import UNSUPPORTED_OPTIONS, DeploymentSpec, ReplicaResources
+from eagleray.spec.deployment import DeploymentSpec, ReplicaResources
 
 
 def spec(**options: Any) -> DeploymentSpec:
@@ -91,13 +91,6 @@ def test_all_faults_are_reported_at_once() -> None:
         ("max_ongoing_requests",),
         ("health_check_period_s",),
     }
-
-
-@pytest.mark.parametrize("name", UNSUPPORTED_OPTIONS)
-def test_an_option_of_a_later_version_is_refused_by_name(name: str) -> None:
-    with pytest.raises(ValidationError, match=f"{name} is not supported yet"):
-        spec(**{name: 1})
-    assert spec(**{name: None}) == spec()
 
 
 def test_automatic_scaling_has_other_defaults() -> None:

@@ -11,6 +11,7 @@ import pytest
 from eagleray import serve
 from eagleray.spec.application import ApplicationSpec, BoundDeployment, CodeRef
 from eagleray.spec.autoscaling import AutoscalingConfig
+from eagleray.spec.config import read_config
 from eagleray.spec.deployment import DeploymentSpec
 from eagleray.spec.options import HTTPOptions
 
@@ -26,6 +27,12 @@ USES: dict[str, Callable[[], Any]] = {
     "EAGLERAY_SHARED_MEMORY_MB": lambda: Model.options(ray_actor_options={"object_store_memory": 1}),
     "use max_ongoing_requests and max_queued_requests": lambda: HTTPOptions.model_validate(
         {"max_concurrent_queries": 100, "root_path": "/api/v1", "request_timeout_s": 300}
+    ),
+    "use target_ongoing_requests": lambda: AutoscalingConfig.model_validate(
+        {"target_num_ongoing_requests_per_replica": 3}
+    ),
+    "target_num_ongoing_requests_per_replica is deprecated": lambda: Model.options(
+        num_replicas="auto", autoscaling_config={"target_num_ongoing_requests_per_replica": 3}
     ),
     "use upscaling_factor and downscaling_factor": lambda: AutoscalingConfig(smoothing_factor=0.5),
     "use upscaling_factor$": lambda: AutoscalingConfig(upscale_smoothing_factor=0.5),
@@ -51,6 +58,28 @@ def test_what_they_mean() -> None:
         http = HTTPOptions.model_validate({"max_concurrent_queries": 100, "root_path": "/api/v1"})
     assert deployment.max_ongoing_requests == 3 and deployment.ray_actor_options == {"num_cpus": 2}
     assert http.root_path == "/api/v1" and "max_concurrent_queries" not in http.model_dump()
+
+
+def test_the_old_target_is_the_new_one() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number in ({"num_replicas": "auto"}, {}):
+            options = {**number, "autoscaling_config": {"target_num_ongoing_requests_per_replica": 7}}
+            config = Model.options(**options).spec.autoscaling_config
+            assert config is not None and config.target_ongoing_requests == 7
+        with pytest.raises(ValueError, match="give one of them"):
+            AutoscalingConfig.model_validate(
+                {"target_num_ongoing_requests_per_replica": 3, "target_ongoing_requests": 3}
+            )
+
+
+def test_a_config_file_may_have_the_old_target() -> None:
+    scaling = {"target_num_ongoing_requests_per_replica": 3}
+    deployments = [{"name": "D", "autoscaling_config": scaling}]
+    read = read_config({"applications": [{"import_path": "a:b", "deployments": deployments}]}, "file")
+    assert any("use target_ongoing_requests" in one for one in read.warnings)
+    found = read.schema.applications[0].deployments[0].autoscaling_config
+    assert found is not None and found.target_ongoing_requests == 3
 
 
 def test_old_and_new_name_together_are_a_mistake() -> None:
