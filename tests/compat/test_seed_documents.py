@@ -203,6 +203,17 @@ def test_excerpts_are_the_text_of_the_document(tmp_path: Path) -> None:
     assert names == [("Doubler", "8-15, 22-23"), ("Lost", "29-33")]
 
 
+def test_the_ingress_is_asked_wherever_it_is_defined(tmp_path: Path) -> None:
+    init = "    def __init__(self, inner): self.inner = inner\n"
+    front = f"@serve.deployment\nclass Front:\n{init}    def __call__(self, text: str): return 1\n"
+    inner = "@serve.deployment\nclass Inner:\n    def __call__(self, body: dict): return body['size']\n"
+    code = f"from ray import serve\n{front}{inner}"
+    for binding in ("app = Front.bind(Inner.bind())", "inner = Inner.bind()\napp = Front.bind(inner)"):
+        (tmp_path / "two.md").write_text(f"```python\n{code}{binding}\n```\n")
+        (one,) = programs(tmp_path / "two.md")
+        assert (one.target, [type(ask.body) for ask in one.asks]) == ("program:app", [str])
+
+
 def test_names_are_looked_for_in_the_chapter_and_imports_everywhere(tmp_path: Path) -> None:
     used = "```python\n@serve.deployment\nclass Late(Base):\n    def __call__(self): return SIZE\n```\n"
     first = "```python\nfrom ray import serve\nSIZE = 2\nclass Base:\n    pass\n```\n"

@@ -36,9 +36,18 @@ def find_culprit(parts: Mapping[str, Any], error: BaseException) -> str:
     path, culprit = search.descend(_root_name(value, what), value)
     kind = f"{type(culprit).__module__}.{type(culprit).__qualname__}"
     return (
-        f"Cannot send {what}: `{path}` is a {kind}, which cannot be pickled ({type(error).__name__}: {error}). Send "
-        f"something that can be pickled, create it inside the deployment, or leave it out with __getstate__."
+        f"Cannot send {what}: `{path}` is a {kind}, which cannot be pickled ({type(error).__name__}: {error}). "
+        f"{_advice(value)}"
     )
+
+
+def _advice(value: Any) -> str:
+    if any(one.__module__ == "starlette.requests" for one in type(value).__mro__):
+        return (
+            "A request ends where it arrived: send what it holds, such as `await request.json()`, "
+            "`await request.body()` or `dict(request.headers)`."
+        )
+    return "Send something that can be pickled, create it inside the deployment, or leave it out with __getstate__."
 
 
 def _root_name(value: Any, what: str) -> str:

@@ -231,7 +231,7 @@ class _Module:
             getattr(call.args[0], "value", "") for call in calls(one, "serve.get_deployment") if call.args
         ]
         named = {deployment_name(other): other for other in self.body if is_deployment(other)}
-        return [(named[name], name) for name in wanted if name in named]  # type: ignore[misc]
+        return [(named[name], name) for name in wanted if name in named]
 
     def _bound_in_the_text(self, name: str) -> str | None:
         for one in self.body:

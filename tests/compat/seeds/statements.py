@@ -37,23 +37,23 @@ def called(node: ast.AST) -> list[ast.Call]:
 
 
 def ingresses(deployed: list[Definition], reached: list[ast.stmt]) -> list[Definition]:
-    """The deployments that no other one is given: what `serve.run` gets."""
-    given = {
-        argument.id
+    """The last deployment that no other one is given: what `serve.run` gets."""
+    binds = [call for one in reached for call in called(one) if is_bind(call)]
+    arguments = [one for call in binds for one in [*call.args, *(each.value for each in call.keywords)]]
+    given = {one.id for one in arguments if isinstance(one, ast.Name)}
+    nested = {_bound_class(one) for one in arguments if is_bind(one)}
+    named = {
+        _bound_class(one.value): bound_names(one)
         for one in reached
-        for call in called(one)
-        if isinstance(call.func, ast.Attribute) and call.func.attr == "bind"
-        for argument in call.args
-        if isinstance(argument, ast.Name)
+        if isinstance(one, ast.Assign) and is_bind(one.value)
     }
-    bound = {
-        ast.unparse(call.func.value).partition(".")[0]: name
-        for one in reached
-        if isinstance(one, ast.Assign) and is_bind(call := one.value)
-        for name in bound_names(one)
-    }  # type: ignore[union-attr]
-    outermost = [one for one in deployed if bound.get(one.name) not in given]
+    outermost = [one for one in deployed if one.name not in nested and not named.get(one.name, set()) & given]
     return outermost[-1:]
+
+
+def _bound_class(bind: ast.expr) -> str:
+    """`Model` of `Model.options(...).bind(...)`."""
+    return ast.unparse(bind).partition(".")[0]
 
 
 def deployment_name(one: ast.stmt) -> str:

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
+from starlette.requests import Request
 
 from eagleray.base.errors import EaglerayError
 from eagleray.serve.composition import Forwarded
@@ -184,6 +185,14 @@ def test_what_refuses_to_be_pickled_in_our_words_is_named_itself() -> None:
 
     with pytest.raises(SerializationError, match=r"`0\[1\]` is a .*Refusing, .*await it first"):
         dump_call(([1, Refusing()],), {})
+
+
+def test_a_request_that_is_handed_on_is_told_what_to_send() -> None:
+    request = Request({"type": "http", "headers": [], "app": threading.Lock()})
+    with pytest.raises(
+        SerializationError, match=r"argument 0.*send what it holds, such as `await request\.json\(\)`"
+    ):
+        dump_call((request,), {})
 
 
 def test_a_closure_over_something_unpicklable_is_named() -> None:
