@@ -21,6 +21,11 @@ def facts() -> dict[str, Any]:
         "unique_id": context.replica_id.unique_id,
         "deployment_id": (context.replica_id.deployment_id.name, context.replica_id.deployment_id.app_name),
         "text": str(context.replica_id),
+        "full_id": context.replica_id.to_full_id_str(),
+        "node_rank": context.rank.node_rank,
+        "code_version": context.code_version,
+        "max_ongoing_requests": context._deployment_config.max_ongoing_requests,
+        "gang": context.gang_context,
         "rank": context.rank.rank,
         "world_size": context.world_size,
         "servable": type(context.servable_object).__name__,
@@ -93,6 +98,9 @@ def test_the_replica_context_in_a_method(watched: App) -> None:
     assert found["rank"] in (0, 1)
     assert found["world_size"] == 2
     assert found["servable"] == "Watched"
+    assert found["full_id"] == f"SERVE_REPLICA::contexts#watched#{found['unique_id']}"
+    assert found["node_rank"] == 0 and isinstance(found["code_version"], str) and found["code_version"]
+    assert found["max_ongoing_requests"] == 5 and found["gang"] is None
 
 
 def test_the_replica_context_in_the_hooks(watched: App) -> None:

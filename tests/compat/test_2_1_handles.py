@@ -82,6 +82,16 @@ def test_names_and_text(calculator: App) -> None:
     assert repr(handle) == str(handle) == "DeploymentHandle(deployment='calc')"
 
 
+def test_a_handle_is_initialised_once(calculator: App) -> None:
+    handle = serve.get_deployment_handle("calc", "handles")
+    handle._init()
+    assert handle.is_initialized
+    with pytest.raises(RuntimeError):
+        handle._init()
+    assert handle.remote(3).result(timeout_s=20) == calculator.call(3)
+    assert handle.running_replicas_populated()
+
+
 def test_a_pickled_handle_works_and_keeps_its_options(calculator: App) -> None:
     copy = pickle.loads(pickle.dumps(calculator.handle.options(method_name="double")))
     assert copy.remote(5).result(timeout_s=20) == 10

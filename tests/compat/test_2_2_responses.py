@@ -117,3 +117,11 @@ def test_an_upstream_failure_surfaces_downstream_which_does_not_run(model: App, 
     with pytest.raises(ValueError, match="upstream"):
         response.result(timeout_s=20)
     assert journal.lines() == []
+
+
+def test_there_is_no_object_ref(model: App) -> None:
+    response = model.handle.options(_by_reference=False).remote(1)
+    with pytest.raises(RuntimeError):
+        response._to_object_ref_sync()
+    assert not response.by_reference
+    response.result(timeout_s=20)

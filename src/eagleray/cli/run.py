@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,9 @@ def _check_prefix(prefix: str) -> str | None:
     "--route-prefix", default="/", show_default=True, help="Path under which it is served; 'none': no HTTP."
 )
 @click.option("--name", default="default", show_default=True, help="Name of the application.")
+@click.option("--runtime-env", default=None, metavar="FILE", help="YAML file of the runtime environment.")
+@click.option("--runtime-env-json", default=None, metavar="JSON")
+@click.option("--working-dir", default=None, metavar="DIR", help="Directory or archive that replicas run in.")
 @click.option(
     "-r", "--reload", is_flag=True, help="Watch --app-dir; a change restarts the deployments it concerns."
 )
@@ -120,6 +124,9 @@ def run(
     grpc_servicer_functions: tuple[str, ...],
     route_prefix: str,
     name: str,
+    runtime_env: str | None,
+    runtime_env_json: str | None,
+    working_dir: str | None,
     reload: bool,
     as_ray: bool,
     blocking: bool,
@@ -138,24 +145,11 @@ def run(
         raise click.UsageError(f"--app-dir '{app_dir}' is no directory.")
     if not name or "#" in name:
         raise click.UsageError(f"--name '{name}' must not be empty or contain '#'.")
-    path, config = config_or_import_path, None
-    if _is_config(path):
-        if reload:
-            raise click.UsageError(
-                "--reload needs an import path: a config that has not changed builds nothing."
-            )
-        if arguments:
-            click.echo(f"Warning: arguments {list(arguments)} are ignored beside a config file.", err=True)
-        given = {
-            name: value
-            for name, value in (("http_host", host), ("http_port", port))
-            if ctx.get_parameter_source(name.removeprefix("http_")) is not ParameterSource.DEFAULT
-        }
-        config = _read_config(path, str(directory), given, _ENV_AS_RAY if as_ray else {})
+    path = config_or_import_path
+    is_config = _is_config(path)
     plan = Plan(
-        import_path="" if config else _check_import_path(path),
-        arguments={} if config else parse_arguments(arguments),
-        config=config,
+        import_path="" if is_config else _check_import_path(path),
+        arguments={} if is_config else parse_arguments(arguments),
         env_vars=_ENV_AS_RAY if as_ray else {},
         app_dir=str(directory),
         host=host,
@@ -166,7 +160,51 @@ def run(
         grpc_port=grpc_port,
         grpc_servicer_functions=grpc_servicer_functions,
     )
+    environment = (runtime_env, runtime_env_json, working_dir)
+    has_environment = any(one is not None for one in environment)
+    if reload and (is_config or has_environment):
+        raise click.UsageError(
+            "--reload needs an import path alone: a config or runtime environment that has not changed builds nothing."
+        )
+    if is_config:
+        _warn_of_what_a_file_says(arguments, environment)
+        plan = replace(plan, config=_read_config(path, plan, _given(ctx, plan)))
+    elif has_environment:
+        plan = replace(plan, config=_with_environment(plan, *environment))
     sys.exit(_serve(plan) if blocking else _leave_running(ctx, plan))
+
+
+def _warn_of_what_a_file_says(arguments: tuple[str, ...], environment: tuple[str | None, ...]) -> None:
+    if arguments:
+        click.echo(f"Warning: arguments {list(arguments)} are ignored beside a config file.", err=True)
+    if any(one is not None for one in environment):
+        click.echo("Warning: a config file says its runtime environments itself.", err=True)
+
+
+def _given(ctx: click.Context, plan: Plan) -> dict[str, Any]:
+    """Options of the instance that stand on the command line."""
+    names = {"host": plan.host, "port": plan.port}
+    return {
+        f"http_{name}": value
+        for name, value in names.items()
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+
+
+def _with_environment(plan: Plan, file: str | None, text: str | None, working_dir: str | None) -> ConfigPlan:
+    """An import path with a runtime environment is what a config file of one application says."""
+    from eagleray.cli.files import read_environment
+
+    application = {
+        "name": plan.name,
+        "route_prefix": plan.route_prefix,
+        "import_path": plan.import_path,
+        "args": plan.arguments,
+        "runtime_env": read_environment(file, text, working_dir),
+    }
+    data: dict[str, Any] = {"applications": [application]}
+    given = {"http_host": plan.host, "http_port": plan.port, "grpc_options": _grpc_options(plan)}
+    return _config_plan(data, plan.import_path, plan, given)
 
 
 def _is_config(path: str) -> bool:
@@ -174,19 +212,30 @@ def _is_config(path: str) -> bool:
     return Path(path).is_file() and not path.endswith(".py")
 
 
-def _read_config(path: str, app_dir: str, given: dict[str, Any], env_vars: dict[str, str]) -> ConfigPlan:
-    """What is in the file, with the options that the instance must be started with; `given` wins over them.
-
-    `env_vars` come to those of every application.
-    """
+def _read_config(path: str, plan: Plan, given: dict[str, Any]) -> ConfigPlan:
+    """What is in the file; see `_config_plan`."""
     from eagleray.cli.files import read_file  # a run of an import path needs neither YAML nor pydantic
+
+    try:
+        data = read_file(path)
+    except EaglerayError as error:
+        raise click.ClickException(str(error)) from None
+    return _config_plan(data, path, plan, given)
+
+
+def _config_plan(data: Any, path: str, plan: Plan, given: dict[str, Any]) -> ConfigPlan:
+    """What `data` says, with the options that the instance must be started with; `given` wins over them.
+
+    `env_vars` of the plan come to those of every application.
+    """
     from eagleray.spec.config import read_config
     from eagleray.spec.overlay import merge_environments
 
     try:
-        read = read_config(read_file(path), path)
+        read = read_config(data, path)
     except EaglerayError as error:
         raise click.ClickException(str(error)) from None
+    app_dir, env_vars = plan.app_dir, plan.env_vars
     for one in read.data["applications"] if env_vars else ():
         one["runtime_env"] = merge_environments({"env_vars": env_vars}, one.get("runtime_env") or {})
     schema = read.schema

@@ -20,6 +20,7 @@ import socket
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from eagleray.base.ids import DeploymentID, ReplicaID
@@ -326,8 +327,18 @@ def _context_of(launch: ReplicaLaunch, recycling: Recycling) -> ReplicaContext:
         rank=ReplicaRank(launch.rank, 0, launch.rank),
         world_size=launch.world_size,
         code_version=launch.version,
-        _deployment_config=launch.deployment_config,
+        _deployment_config=_as_object(launch.deployment_config),
         _expire=recycling.expire,
+    )
+
+
+def _as_object(options: dict[str, Any]) -> SimpleNamespace:
+    """Options of the deployment as attributes, as programs read them in Ray Serve."""
+    return SimpleNamespace(
+        **{
+            name: SimpleNamespace(**value) if isinstance(value, dict) and name != "user_config" else value
+            for name, value in options.items()
+        }
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from eagleray.base.errors import EaglerayError
-from eagleray.base.ids import ReplicaID
+from eagleray.base.ids import DeploymentID, ReplicaID
 
 if TYPE_CHECKING:
     from eagleray.base.metrics import Registry
@@ -56,6 +56,7 @@ class ReplicaContext:
     gang_context: None = None
     """Ray Serve's place for a GangContext: the local engine has no gangs."""
     _deployment_config: Any = None
+    """Options of the deployment as attributes."""
     _models: Any = None
     """The `serve.multiplex.ModelHost` of this replica."""
     _expire: Any = None
@@ -80,6 +81,23 @@ class ReplicaContext:
     @property
     def replica_tag(self) -> str:
         return self.replica_id.unique_id
+
+
+@dataclass(frozen=True)
+class DeploymentActorContext:
+    """What an actor that replicas share knows of itself, for annotations: the local engine has none."""
+
+    deployment_id: DeploymentID
+    actor_name: str
+    code_version: str
+
+    @property
+    def app_name(self) -> str:
+        return self.deployment_id.app_name
+
+    @property
+    def deployment(self) -> str:
+        return self.deployment_id.name
 
 
 class RequestContext:

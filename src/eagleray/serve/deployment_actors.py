@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NoReturn
 
 from eagleray.base.errors import EaglerayError
-from eagleray.base.ids import DeploymentID
 from eagleray.base.ray_names import NeedsRayError
 from eagleray.serve import context
-
-
-@dataclass(frozen=True)
-class DeploymentActorContext:
-    """What such an actor knows of itself, for annotations."""
-
-    deployment_id: DeploymentID
-    actor_name: str
-    code_version: str
-
-    @property
-    def app_name(self) -> str:
-        return self.deployment_id.app_name
-
-    @property
-    def deployment(self) -> str:
-        return self.deployment_id.name
 
 
 def get_deployment_actor(name: str) -> NoReturn:

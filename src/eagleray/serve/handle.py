@@ -54,6 +54,7 @@ class DeploymentHandle(Generic[T]):
 
     __slots__ = (
         "_handle_id",
+        "_is_set_up",
         "_key",
         "_method",
         "_methods",
@@ -73,6 +74,7 @@ class DeploymentHandle(Generic[T]):
         self._stream: bool = options.get("stream", False)
         self._methods: dict[str, DeploymentHandle[Any]] = {}
         self._handle_id = ""
+        self._is_set_up = False
 
     # ---- calling ---------------------------------------------------------------------------------------------
 
@@ -216,10 +218,12 @@ class DeploymentHandle(Generic[T]):
         return known_runtime() is not None
 
     def _init(self, **_options: Any) -> None:
-        """Connects this process before the first call. RuntimeError when it is connected already."""
-        if self.is_initialized:
+        """Connects this process before the first call. RuntimeError when it is called on this handle again."""
+        if self._is_set_up:
             raise RuntimeError(f"{self!r} is initialized already.")
-        current_runtime().post(current_runtime().watch)
+        runtime = current_runtime()
+        runtime.post(runtime.watch)
+        self._is_set_up = True
 
     def running_replicas_populated(self) -> bool:
         """Whether the routing table of this process lists a replica of the deployment."""

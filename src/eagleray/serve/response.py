@@ -305,6 +305,16 @@ class DeploymentResponse(_Response[R]):
         finally:
             del self, call  # see `read`
 
+    async def _to_object_ref(self) -> NoReturn:
+        """Always raises: results are values."""
+        self._to_object_ref_sync()
+
+    def _to_object_ref_sync(self) -> NoReturn:
+        raise RuntimeError(
+            "There are no ObjectRefs: results are values here, and ObjectRefs need the Ray engine. Pass the response "
+            "itself on as an argument, or await it."
+        )
+
 
 class DeploymentResponseGenerator(_Response[R]):
     """The items of a generator method, each as soon as it is produced; iterate with `for` or `async for`."""

@@ -60,7 +60,9 @@ class ReplicaResources(SpecModel):
             )
         for later in ("label_selector", "fallback_strategy"):
             if value.get(later):
-                raise ValueError(f"ray_actor_options[{later!r}] is not supported yet")
+                raise ValueError(
+                    f"ray_actor_options[{later!r}] chooses nodes, which needs the Ray engine (docs/compat.md)"
+                )
         dropped = ("label_selector", "fallback_strategy")
         # None means "not given", as in Ray.
         return {key: item for key, item in value.items() if item is not None and key not in dropped}

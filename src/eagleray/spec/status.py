@@ -45,6 +45,8 @@ class DeploymentStatusTrigger(StrEnum):
     AUTOSCALING = "AUTOSCALING"
     REPLICA_STARTUP_FAILED = "REPLICA_STARTUP_FAILED"
     HEALTH_CHECK_FAILED = "HEALTH_CHECK_FAILED"
+    DEPLOYMENT_ACTOR_FAILED = "DEPLOYMENT_ACTOR_FAILED"
+    """Ray's; never told here."""
     INTERNAL_ERROR = "INTERNAL_ERROR"
     DELETING = "DELETING"
 
@@ -58,6 +60,8 @@ class ReplicaState(StrEnum):
     RUNNING = "RUNNING"
     STOPPING = "STOPPING"
     STOPPED = "STOPPED"
+    PENDING_MIGRATION = "PENDING_MIGRATION"
+    """Ray's, of a node that is drained; never told here."""
 
 
 class ProxyStatus(StrEnum):

@@ -78,3 +78,35 @@ def test_mistakes_in_a_file_start_nothing(home: Path) -> None:
     assert not (home / "state").exists()
     code, error = failing(home, "c.yaml", "--reload")
     assert code == 2 and "--reload needs an import path" in error
+
+
+ENVIRONED = """
+import os
+from eagleray import serve
+
+@serve.deployment
+class Model:
+    def __call__(self):
+        return f"{os.environ['KIND']} {os.path.basename(os.getcwd())} {open('here.txt').read()}"
+
+def build(args):
+    return Model.bind()
+"""
+
+
+def test_an_import_path_with_a_runtime_environment(home: Path) -> None:
+    port = free_port()
+    work = home / "work"
+    work.mkdir()
+    (work / "environed.py").write_text(ENVIRONED)
+    (work / "here.txt").write_text("inside")
+    environment = '{"env_vars": {"KIND": "mine"}}'
+    arguments = ["--runtime-env-json", environment, "--working-dir", str(work), "--port", str(port)]
+    with command(home, *arguments, "--route-prefix", "/model", "environed:build", "unused=1") as running:
+        running.wait_served()
+        assert get(f"http://127.0.0.1:{port}/model").startswith("mine ")
+        assert get(f"http://127.0.0.1:{port}/model").endswith(" inside")
+        running.signal()
+        assert running.end() == 0
+    code, told = failing(home, "--reload", "--runtime-env-json", environment, "environed:build")
+    assert code == 2 and "--reload needs an import path alone" in told

@@ -284,3 +284,17 @@ def test_wrong_arguments_of_run_start_nothing() -> None:
     with pytest.raises(TypeError):
         serve.start(no_such_option=1)
     assert instance.running() is None
+
+
+def test_what_run_starts_has_its_controller_options() -> None:
+    serve.shutdown()
+    options = {"runtime_env": {"env_vars": {"CONTROLLED": "yes"}}}
+    serve.run(Echo.bind(), name="main", route_prefix=None, controller_options=options)
+    try:
+        here = instance.running()
+        assert here is not None and here._node is not None
+        assert here._node.config.controller_env == {"CONTROLLED": "yes"}
+    finally:
+        serve.shutdown()
+    with pytest.raises(ValueError, match="pip"):
+        serve.run(Echo.bind(), controller_options={"runtime_env": {"pip": ["x"]}})

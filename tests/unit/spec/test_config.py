@@ -11,7 +11,7 @@ from tests.decided import application
 
 from eagleray.base.errors import ConfigError
 from eagleray.spec.application import ApplicationSpec
-from eagleray.spec.config import ServeDeploySchema, check_depth, parse_config, read_config
+from eagleray.spec.config import ServeDeploySchema, check_depth, check_import_path, parse_config, read_config
 from eagleray.spec.overlay import overlay, scaled_count
 
 
@@ -274,6 +274,17 @@ def test_what_is_nested_too_deeply() -> None:
         deep = {"a": deep}
     with pytest.raises(ConfigError, match=r"f\.yaml is nested more than 100 levels deep"):
         check_depth(config(args={"a": deep}), "f.yaml")
+
+
+@pytest.mark.parametrize("path", ["hello:app", "pkg.sub:app", "hello.app", "pkg.sub.app", "hello:Class.app"])
+def test_an_import_path_has_a_colon_or_a_dot(path: str) -> None:
+    assert check_import_path(path) == path
+
+
+@pytest.mark.parametrize("path", ["hello", "", ":app", "hello:", ".app", "hello.", "a:b:c"])
+def test_what_is_no_import_path(path: str) -> None:
+    with pytest.raises(ValueError, match="module:attribute"):
+        check_import_path(path)
 
 
 def test_the_former_format_of_a_single_application_is_told() -> None:

@@ -120,7 +120,7 @@ def test_a_fixed_number_and_autoscaling_exclude_each_other() -> None:
         {"policy": {"policy_function": ""}},
         {"policy": {"policy_function": LatencyTargetPolicy}},
         {"policy": {"policy_function": LatencyTargetPolicy, "policy_kwargs": {"p95_ms": 0}}},
-        {"target_num_ongoing_requests_per_replica": 5},
+        {"target_requests": 5},
     ],
 )
 def test_wrong_bounds_are_refused(wrong: dict[str, Any]) -> None:
@@ -155,6 +155,14 @@ def test_user_config_is_kept_as_json_says_it() -> None:
 def test_wrong_resources_are_refused(resources: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         spec(ray_actor_options=resources)
+
+
+def test_a_kind_of_accelerator_is_taken_and_choosing_nodes_is_refused_with_a_reason() -> None:
+    assert spec(ray_actor_options={"accelerator_type": "H200"}).ray_actor_options.accelerator_type == "H200"
+    for name, value in (("label_selector", {"zone": "a"}), ("fallback_strategy", [{"label_selector": {}}])):
+        assert spec(ray_actor_options={name: None}) == spec(ray_actor_options={})
+        with pytest.raises(ValidationError, match="chooses nodes, which needs the Ray engine"):
+            spec(ray_actor_options={name: value})
 
 
 def test_resources_default_to_one_cpu() -> None:
