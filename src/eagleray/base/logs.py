@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from typing import Any
 
-from eagleray.base.access_log import AccessLog
+from eagleray.base.access_log import BURST, AccessLog, FullAccessLog, JsonAccessLog, TextAccessLog
 from eagleray.base.log_formats import Component, ComponentFormatter, JsonFormatter, Scope, TextFormatter
 from eagleray.base.secrets import hide_text
 from eagleray.base.settings import Settings
@@ -35,7 +35,7 @@ class LogOptions:
     access_log: bool = True
     attributes: tuple[str, ...] = ()
     client_address: bool = False
-    burst: int = 256
+    burst: int = BURST
     max_bytes: int = 64 * 2**20
     backups: int = 5
 
@@ -80,6 +80,24 @@ class ComponentFile(RotatingFileHandler):
     def doRollover(self) -> None:
         super().doRollover()
         self._adopt_stdio()
+
+    def write_lines(self, text: str) -> None:
+        """Writes whole lines as they are, past what a record goes through. As with one, a failure costs only them."""
+        data = text.encode("utf-8", "backslashreplace")
+        self.acquire()
+        try:
+            if self.stream is None:
+                self.stream = self._open()
+            if 0 < self.maxBytes <= os.fstat(self.stream.fileno()).st_size + len(data):
+                self.doRollover()
+            while data:
+                data = data[os.write(self.stream.fileno(), data) :]
+        except OSError:  # the disk is full
+            self.handleError(
+                logging.LogRecord("eagleray.access", logging.INFO, "", 0, text[:200], None, None)
+            )
+        finally:
+            self.release()
 
     def _adopt_stdio(self) -> None:
         if self._owns_stdio and self.stream is not None:
@@ -141,14 +159,17 @@ def open_access_log(component: Component, options: LogOptions) -> AccessLog | No
     """The access log of this process, which writes where `setup` has said last; None when nobody would see it."""
     if not options.writes_access_log:
         return None
-    return AccessLog(
-        _write_lines,
-        component,
-        is_json=options.encoding == "JSON",
-        client_address=options.client_address,
-        attributes=options.attributes,
-        burst=options.burst,
-    )
+    is_json = options.encoding == "JSON"
+    if options.client_address or options.attributes:
+        return FullAccessLog(
+            _write_lines,
+            component,
+            options.burst,
+            is_json=is_json,
+            client_address=options.client_address,
+            attributes=options.attributes,
+        )
+    return (JsonAccessLog if is_json else TextAccessLog)(_write_lines, component, options.burst)
 
 
 def reset() -> None:
@@ -163,11 +184,13 @@ def reset() -> None:
 
 
 def _write_lines(text: str) -> None:
-    """Lines that are formatted already, to our own handler alone."""
-    record = logging.LogRecord("eagleray.access", logging.INFO, "", 0, "", None, None)
-    record.lines = text
+    """Whole lines that are formatted already, to our own handler alone."""
     for handler in logging.getLogger("eagleray").handlers:
-        if isinstance(handler.formatter, ComponentFormatter):
+        if isinstance(handler, ComponentFile):
+            handler.write_lines(text)
+        elif isinstance(handler.formatter, ComponentFormatter):
+            record = logging.LogRecord("eagleray.access", logging.INFO, "", 0, "", None, None)
+            record.lines = text[:-1]
             handler.handle(record)
 
 

@@ -20,13 +20,13 @@ from eagleray.http.request import (
     WATCHED,
     HttpRefused,
     Request,
+    Target,
     asks_for_websocket,
     check_host,
     check_size,
     framing_of,
     is_framing_lookalike,
     read_method,
-    split_target,
 )
 from eagleray.wire.messages import Headers
 
@@ -81,8 +81,8 @@ class RequestReader:
         self.received = 0
         self.left = 0
         self.wants_continue = False
-        self._url = b""
-        self._host = b""
+        self._url = self._host = b""
+        self._target = Target()
         self._headers: Headers = []
         self._known: dict[bytes, bytes] = {}
         self._fed = 0
@@ -261,7 +261,7 @@ class RequestReader:
             check_host(host)
             self._host = host
         method = read_method(parser.get_method())
-        path, raw_path, query = split_target(self._url, host or b"")
+        path, raw_path, query = self._target.split(self._url, host or b"")
         self.next = Request(
             method, path, raw_path, query, self._headers, version == "1.1", parser.should_keep_alive(), known
         )

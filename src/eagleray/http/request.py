@@ -99,6 +99,23 @@ def split_target(url: bytes, host: bytes) -> tuple[str, bytes, bytes]:
     return (unquote(path) if "%" in path else path), raw_path, query
 
 
+class Target:
+    """The targets of one connection, which often asks for the same one again."""
+
+    __slots__ = ("_parts", "_url")
+
+    def __init__(self) -> None:
+        self._url = b""
+        self._parts = ("", b"", b"")
+
+    def split(self, url: bytes, host: bytes) -> tuple[str, bytes, bytes]:
+        """As `split_target`."""
+        if url != self._url:
+            self._parts = split_target(url, host)
+            self._url = url if url.startswith(b"/") else b""  # else it depends on the host
+        return self._parts
+
+
 def _path_of_absolute(target: bytes, host: bytes) -> bytes:
     scheme, separator, rest = target.partition(b"://")
     if not separator or scheme.lower() not in (b"http", b"https"):

@@ -142,7 +142,8 @@ class ProxyServer:
         if self._metrics is not None:
             self._metrics.refused(status)
         if self.access_log is not None:
-            self.access_log.add("-", "", status, monotonic())
+            now = monotonic()
+            self.access_log.add(("-", "", status, now, now, "", "", "", None))
 
     # ---- built-in answers ------------------------------------------------------------------------------------
 
@@ -219,13 +220,15 @@ class ProxyServer:
 
     def _note(self, key: Key, head: CallHead, started_at: float, client: tuple[str, int] | None) -> None:
         """Counts and logs an answered request."""
+        now = monotonic()
         if self._metrics is not None:
-            self._metrics.finished(key, monotonic() - started_at)
+            self._metrics.finished(key, now - started_at)
         if self.access_log is not None:
-            method, prefix, pattern, status, _ = key
-            route = prefix.rstrip("/") + pattern if pattern else prefix
+            method, route, pattern, status, _ = key
+            if pattern:
+                route = route.rstrip("/") + pattern
             self.access_log.add(
-                method, route, status, started_at, head.request_id, head.app, head.traceparent, client
+                (method, route, status, started_at, now, head.request_id, head.app, head.traceparent, client)
             )
 
     def exemplify(self, key: Key, trace_id: str, took_ms: float) -> None:

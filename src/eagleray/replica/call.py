@@ -45,6 +45,7 @@ class Floor:
         "access",
         "base_context",
         "counts",
+        "is_timed",
         "loop",
         "metrics",
         "put",
@@ -81,7 +82,14 @@ class Floor:
         self.stopping = False
         self.access: AccessLog | None = None
         """None: nobody wants a line about each call, and none costs anything."""
+        self.is_timed = self.counts
+        """Whether anybody asks when calls began."""
         self.turns = Turns()
+
+    def log_calls(self, log: AccessLog | None) -> None:
+        """Each call that ends from now on leaves a line in `log`."""
+        self.access = log
+        self.is_timed = self.counts or log is not None
 
 
 class Call:
@@ -98,7 +106,6 @@ class Call:
         "outflow",
         "started",
         "status",
-        "taken_at",
         "task",
         "took_us",
     )
@@ -115,7 +122,6 @@ class Call:
         self.asgi_scope: dict[str, Any] | None = None
         """What an ASGI application has got."""
         self.status = 0
-        self.taken_at = monotonic() if floor.access is not None else 0.0
         self.context: RequestContext | None = None
         self.task: asyncio.Task[None] | None = None
         self.outflow: Outflow | None = None
@@ -148,7 +154,7 @@ class Call:
         context = floor.base_context.copy()
         context.run(_serve_request_context.set, request)
         self.started = False
-        if floor.counts and not self.begun_at:
+        if floor.is_timed and not self.begun_at:
             self.begun_at = monotonic()
         self.task = floor.loop.create_task(work, name="call", context=context)
 
@@ -156,7 +162,7 @@ class Call:
         """Runs `work`, which answers in any case, in a thread."""
         self.in_thread = True
         floor = self.floor
-        if floor.counts and not self.begun_at:
+        if floor.is_timed and not self.begun_at:
             self.begun_at = monotonic()
         floor.threads.submit(work)
 
@@ -271,24 +277,29 @@ class Call:
         if self.begun_at:
             self.floor.metrics.failed(self.route, kind)
 
-    def _log_access(self, log: AccessLog, code: str) -> None:
-        """Notes the call's end; `code` is why it has failed. A log that came after its begin has no line of it."""
-        if self.taken_at:
+    def _log_access(self, log: AccessLog, code: str, now: float) -> None:
+        line = self.describe(code)
+        if line is not None:
+            method, route, status = line
             head = self.incoming.head
-            line = self.describe(code)
-            if line is not None:
-                client = head.http.client if head.http is not None else None
-                log.add(*line, self.taken_at, head.request_id, head.app, head.traceparent, client)
+            client = head.http.client if head.http is not None else None
+            began = self.begun_at or now
+            log.add((method, route, status, began, now, head.request_id, head.app, head.traceparent, client))
 
     def describe(self, code: str) -> tuple[str, str, int | str] | None:
         """What the access log says of this call: method, route and status; None for no line."""
         return None
 
-    def _leave(self) -> int:
+    def _leave(self, code: str = "") -> int:
+        """The call has ended; `code` is why it has failed. Returns how many others are here."""
         floor = self.floor
-        if self.begun_at:
-            route = self.incoming.head.route if self.asgi_scope is None else self.route
-            self.took_us = floor.metrics.ended(route, self.begun_at)
+        if floor.is_timed:
+            now = monotonic()
+            if self.begun_at and floor.counts:
+                route = self.incoming.head.route if self.asgi_scope is None else self.route
+                self.took_us = floor.metrics.ended(route, self.begun_at, now)
+            if floor.access is not None:
+                self._log_access(floor.access, code, now)
         if self.in_thread:
             self.in_thread = False
             floor.threads.done()
@@ -298,10 +309,8 @@ class Call:
         return floor.slots.release()
 
     def _answer(self, status: int, headers: Headers, body: bytes) -> None:
-        load = self._leave()
         self.status = status
-        if self.floor.access is not None:
-            self._log_access(self.floor.access, "")
+        load = self._leave()
         try:
             pattern = "" if self.asgi_scope is None else pattern_of(self.asgi_scope)
             self.incoming.reply(ReplyHead(load, status, headers, 0, self.took_us, pattern), body)
@@ -320,16 +329,12 @@ class Call:
 
     def _finish(self) -> None:
         self._leave()
-        if self.floor.access is not None:
-            self._log_access(self.floor.access, "")
         self.incoming.send(b"", True)
 
     def _fail(self, code: str, message: str, body: bytes = b"") -> None:
         if code == "cancelled" and self.begun_at:
             self.floor.metrics.cancelled(self.route)
-        load = self._leave()
-        if self.floor.access is not None:
-            self._log_access(self.floor.access, code)
+        load = self._leave(code)
         try:
             self.incoming.fail(ErrorHead(code, message, load), body)
         except UnicodeEncodeError:  # a user's text

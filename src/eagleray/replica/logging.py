@@ -58,13 +58,13 @@ class ReplicaLogs:
     def attach(self, floor: Floor) -> None:
         """Calls of `floor` are logged as was said last."""
         self._floor = floor
-        floor.access = self._access
+        floor.log_calls(self._access)
 
     def renew(self) -> None:
         """The same after another `apply`."""
         self.flush()
         if self._floor is not None:
-            self._floor.access = self._access
+            self._floor.log_calls(self._access)
 
     def flush(self) -> None:
         """Writes what is still to be written of the access log."""

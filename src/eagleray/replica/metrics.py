@@ -159,9 +159,11 @@ class ReplicaMetrics:
 
     # ---- of calls --------------------------------------------------------------------------------------------
 
-    def ended(self, route: Route, begun_at: float) -> int:
-        """User code has processed a request that it got at `begun_at`; returns the microseconds since."""
-        now = self.clock()
+    def ended(self, route: Route, begun_at: float, now: float) -> int:
+        """User code has processed a request that it got at `begun_at`; returns the microseconds since.
+
+        Times are those of `clock`.
+        """
         series = self._routes.get(route) or self._open(route)
         took_ms = (now - begun_at) * 1000.0
         series.sum += took_ms  # as `observe`, without the call of it

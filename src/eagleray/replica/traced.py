@@ -87,8 +87,8 @@ class Traced(Call):
             self.span.set_attribute("error.type", kind)
         super().count_error(kind)
 
-    def _leave(self) -> int:
-        load = super()._leave()
+    def _leave(self, code: str = "") -> int:
+        load = super()._leave(code)
         if self.span is not None and self.begun_at:
             trace_id = f"{self.span.get_span_context().trace_id:032x}"
             self.floor.metrics.exemplify(self.route, trace_id, self.took_us / 1000.0)

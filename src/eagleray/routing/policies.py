@@ -104,7 +104,7 @@ def by_model(model_id: str, targets: Sequence[Target], patient: bool, choose: Ch
 
 
 def roomiest(model_id: str, targets: Sequence[Target]) -> Target | None:
-    """Of the targets that take calls, one where no other model must go, with the fewest models.
+    """Of the targets that take calls, one where no other model must go, with the fewest models; see `Record.crowding`.
 
     Ties are broken by a hash of model and replica: routers that know nothing of one another yet agree, so that a new
     model is loaded once.

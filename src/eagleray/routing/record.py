@@ -41,6 +41,7 @@ class Record:
         "_cold",
         "_name",
         "_outliers",
+        "_sent_new_at",
         "follows",
         "latency_s",
         "models",
@@ -63,6 +64,8 @@ class Record:
         """Models that the replica says it has, or is loading; None when it does not multiplex."""
         self.sent_models: dict[str, int] = {}
         """Model -> calls of ours for it that are there: it will have the model, if it has not said so yet."""
+        self._sent_new_at = 0.0
+        """When it last got a call of ours for a model that it did not have; 0: never."""
 
     # ---- calls -----------------------------------------------------------------------------------------------
 
@@ -70,6 +73,8 @@ class Record:
         """A call goes out to the replica; from any thread when it names no model."""
         call.sent_at = self._clock()
         if self.follows and (model_id := call.head.multiplexed_model_id):
+            if not self.holds(model_id):
+                self._sent_new_at = call.sent_at
             self.sent_models[model_id] = self.sent_models.get(model_id, 0) + 1
 
     def answered(self, call: RoutedCall, status: int) -> None:
@@ -143,12 +148,17 @@ class Record:
         return (self.models or frozenset()).union(self.sent_models)
 
     @property
-    def crowding(self) -> tuple[bool, int]:
-        """Orders replicas by where one more model does least harm: whether another one would have to go, how many."""
+    def crowding(self) -> tuple[bool, int, float]:
+        """Orders replicas by where one more model does least harm.
+
+        Whether another one would have to go; how many there are; and of those that are full, where the last new one is
+        oldest, so that a few models that are in use do not drive each other out of one replica.
+        """
         models = self.models or frozenset()
         coming = sum(model_id not in models for model_id in self.sent_models)
         free = self.report.free_places if self.report is not None else -1
-        return (0 <= free <= coming, len(models) + coming)
+        is_full = 0 <= free <= coming
+        return (is_full, len(models) + coming, self._sent_new_at if is_full else 0.0)
 
     @property
     def routing_stats(self) -> dict[str, Any]:

@@ -103,9 +103,9 @@ class Target:
         return self.record is not None and self.record.holds(model_id) and self.takes_calls
 
     @property
-    def crowding(self) -> tuple[bool, int]:
+    def crowding(self) -> tuple[bool, int, float]:
         """See `Record.crowding`."""
-        return self.record.crowding if self.record is not None else (False, 0)
+        return self.record.crowding if self.record is not None else (False, 0, 0.0)
 
     def on_report(self, report: ReplicaReport) -> None:
         """The replica has told what it is like."""

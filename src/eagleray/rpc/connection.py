@@ -1,10 +1,7 @@
-"""A session on a socket: reads, coalesced writes, back-pressure, who the peer is, and the end of it all.
+"""A session on a socket: reads, writes, back-pressure, who the peer is, and the end of it all.
 
-Frames that are emitted while bytes are being received leave when those are done, all others at once: the peer works on
-the first while we make the second. Only the messages of streams, many and small, leave together at the loop's next
-turn, but for the first; and so do the answers of a batch, which are made in one turn (`hold`). Another thread may write
-one frame itself (`write_now`): to wake the loop for it would be the longest step of a short call. This module knows
-nothing of calls.
+When output leaves is said in `outlet`. Another thread may write one frame itself (`write_now`): to wake the loop for
+it would be the longest step of a short call. This module knows nothing of calls.
 """
 
 from __future__ import annotations
@@ -21,6 +18,7 @@ from typing import TypeVar, TypeVarTuple, Unpack, cast
 from eagleray.base.errors import ProtocolError, RequestTimeoutError
 from eagleray.rpc.bulk import BulkReader
 from eagleray.rpc.memory import SharedMemory
+from eagleray.rpc.outlet import Outlet
 from eagleray.wire.session import Session
 
 T = TypeVar("T")
@@ -38,7 +36,7 @@ _SEND_BUFFER_BYTES = 1 << 20
 """As much as the window of a stream; the kernel may grant less."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(Outlet, asyncio.Protocol):
     """Carries one session, which it is given by `attach` before the transport comes.
 
     `on_closed` is called once, after the session has ended its calls. `lost` is set once the socket is closed.
@@ -46,15 +44,10 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self, on_closed: Callable[[], None]) -> None:
-        self._loop = asyncio.get_running_loop()
+        super().__init__()
         self._on_closed = on_closed
         self.lock = threading.Lock()
         """The session's lock."""
-        self._transport: asyncio.Transport | None = None
-        self._session: Session | None = None
-        self._holds = False
-        self._gathering = False
-        self._flows = False
         self._fd = -1
         self._deadline: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
@@ -65,67 +58,19 @@ class Connection(asyncio.Protocol):
         self.shared = False
         """Whether other threads may write; to be set before the transport comes."""
 
-    @property
-    def session(self) -> Session:
-        assert self._session is not None
-        return self._session
-
     def attach(self, session: Session) -> None:
         """Gives the session whose bytes this connection carries."""
         self._session = session
         session.on_pong = self._on_pong
         session.on_ready = self._on_ready
         session.wake_soon = self.wake_soon
+        session.wake_among = self.wake_among
 
     def share(self, memory: SharedMemory) -> None:
         """Lets large values go through memory: for a Unix socket whose peer is of our user."""
         self.session.leases = memory.leases(self.session.emit_memory, self._hand_over)
 
     # ---- output ----------------------------------------------------------------------------------------------
-
-    def wake(self) -> None:
-        """The session has something to send."""
-        if not self._holds:
-            self._flush()
-
-    def hold(self) -> None:
-        """Many frames will be emitted in this turn of the loop: they leave together at its end."""
-        if not self._holds:
-            self._holds = True
-            self._loop.call_soon(self._release)
-
-    def _release(self) -> None:
-        self._holds = False
-        self._flush()
-
-    def wake_soon(self) -> None:
-        """The session has something to send that is one of many: what a turn of the loop emits leaves at its end.
-
-        The first of them leaves at once, unless the turn before had several: then it would only be one more write.
-        """
-        if not self._holds and not self._gathering:
-            if not self._flows:
-                self._flush()
-            self._gathering = True
-            self._loop.call_soon(self._gathered)
-
-    def _gathered(self) -> None:
-        self._gathering = False
-        self._flows = len(self.session.out) > 1
-        self._flush()
-
-    def _flush(self) -> None:
-        session = self._session
-        transport = self._transport
-        if session is None or transport is None:
-            return  # it begins: connection_made flushes
-        if session.out:
-            with session.lock:
-                out, session.out = session.out, []
-                if len(out) == 1:
-                    transport.write(out[0])
-                else:
-                    transport.writelines(out)
 
     def write_now(self, frame: bytes) -> None:
         """From any thread, with the session's lock held and nothing in `out`: writes a frame.

@@ -85,8 +85,7 @@ class ClientSession(Session):
             stream.start(data, body, end)
         elif size <= _SMALL:
             header = pack_header(len(data) + size, stream.id, meta | len(data) << 8)
-            self.out.append(b"".join((header, data, body)))
-            self.wake()
+            self.emit_whole(b"".join((header, data, body)), len(self.streams))
         else:
             self.emit(meta, stream.id, data, body)
         return stream

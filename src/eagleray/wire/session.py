@@ -41,6 +41,8 @@ logger = logging.getLogger("eagleray.wire")
 
 Lock = AbstractContextManager[object]
 NO_LOCK: Lock = nullcontext()
+MANY = 4
+"""Calls under way from which on it pays to let some leave together: each costs a system call and wakes the peer."""
 
 
 class Session:
@@ -53,6 +55,8 @@ class Session:
         self.wake = wake
         self.wake_soon = wake
         """As `wake`, for messages of streams; the owner may let it wait for more of them."""
+        self.wake_among = wake
+        """As `wake`, for a call or an answer when many are under way; the owner may let a few go together."""
         self.ready = False
         self.on_ready: Callable[[], None] | None = None
         self.on_pong: Callable[[bytes], None] | None = None
@@ -88,9 +92,13 @@ class Session:
             append_frame(self.out, meta, stream_id, b"", chunk)
         self.wake_soon()
 
-    def emit_raw(self, frame: bytes) -> None:
+    def emit_whole(self, frame: bytes, under_way: int) -> None:
+        """A whole small call or answer; `under_way`: how many are open."""
         self.out.append(frame)
-        self.wake()
+        if under_way < MANY:
+            self.wake()
+        else:
+            self.wake_among()
 
     def emit_memory(self, message: bytes) -> None:
         """A message of `leases`."""

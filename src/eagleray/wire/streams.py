@@ -244,7 +244,7 @@ class Incoming(Stream):
             self.closed = True
             del connection.streams[self.id]
             header = pack_header(len(data) + size, self.id, meta | len(data) << 8)
-            connection.emit_raw(b"".join((header, data, body)))
+            connection.emit_whole(b"".join((header, data, body)), len(connection.streams))
             return
         self.replied = True
         if end and size <= MAX_CHUNK:

@@ -69,7 +69,7 @@ def user() -> Iterator[Shell]:
         user.environ["EAGLERAY_LOG_BUFFER_LINES"] = "1"
         user.write("program.py", PROGRAM)
         user.start()
-        user("deploy", user.write("config.yaml", config()))
+        user("deploy", "--wait", user.write("config.yaml", config()))
         yield user
 
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from eagleray.base.access_log import AccessLog
+from eagleray.base.access_log import TextAccessLog
 from eagleray.base.log_formats import Component
 from eagleray.http.connections import Connections
 from eagleray.http.limits import HttpLimits
@@ -44,7 +44,7 @@ class Stack:
         self.router = Router(eager_ingress=True)
         limits = options.pop("limits", None)
         self.connections = Connections(HttpLimits(**limits) if limits else None)
-        self.access = AccessLog(self.lines.append, Component("proxy", "test"))
+        self.access = TextAccessLog(self.lines.append, Component("proxy", "test"))
         self.server = ProxyServer(self.router, self.connections, access_log=self.access, **options)
         self.http = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.address: tuple[str, int] = self.http.getsockname()

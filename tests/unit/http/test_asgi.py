@@ -34,7 +34,7 @@ class Session:
     def emit_data(self, meta: int, stream_id: int, chunk: bytes) -> None:
         self.out.append((meta, bytes(chunk)))
 
-    def emit_raw(self, frame: bytes) -> None:
+    def emit_whole(self, frame: bytes, under_way: int) -> None:
         self.out.append((-1, frame))
 
     def notify(self, stream: Incoming, callback: Callable[..., None], *args: Any) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from eagleray.http import response
 from eagleray.http.response import BadResponseError, Framing, common_fields, encode_head
 from eagleray.wire.messages import Headers
 
@@ -38,6 +39,35 @@ def test_a_whole_response() -> None:
         "content-length": "2",
     }
     assert not framing[3]
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 299, 304, 404, 700])
+@pytest.mark.parametrize(
+    "field",
+    [
+        (b"content-type", b"text/plain"),
+        (b"Server", b"mine"),
+        (b"connection", b"close"),
+        (b"content-length", b"2"),
+        (b"content-length", b"3"),
+        (b"x-a", b"b\r\nx-b: c"),
+        (b"x-a\n", b"b"),
+        (b"x-a", b"\0"),
+    ],
+)
+@pytest.mark.parametrize("request_id", [b"id", b"", b"a b", b"a\rb", b"caf\xe9"])
+def test_the_short_way_writes_what_the_long_way_writes(
+    status: int, field: tuple[bytes, bytes], request_id: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def outcome() -> Framing | str:
+        try:
+            return encode(status, [field], request_id=request_id)
+        except BadResponseError as error:
+            return str(error)
+
+    short, again = outcome(), outcome()
+    monkeypatch.setattr(response, "_short_head", lambda *_: b"")
+    assert short == again == outcome()
 
 
 def test_our_fields_replace_the_applications() -> None:

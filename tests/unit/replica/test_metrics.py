@@ -20,7 +20,7 @@ class Case:
 
     def run(self, route: Any, seconds: float) -> int:
         begun_at, self.now = self.now, self.now + seconds
-        return self.metrics.ended(route, begun_at)
+        return self.metrics.ended(route, begun_at, self.now)
 
     def series(self, name: str) -> dict[tuple[str, ...], Any]:
         found = {one.name: one for one in self.registry.collect(everything=True)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import Any
 
@@ -25,6 +26,13 @@ from eagleray.routing.table import ReplicaEntry
 from eagleray.routing.target import Target
 from eagleray.wire.messages import CallHead, CallKind, ReplicaReport
 
+_ticks = itertools.count(1.0)
+
+
+def _clock() -> float:
+    """Passes with each look."""
+    return next(_ticks)
+
 
 class Open:
     closed = False
@@ -35,7 +43,7 @@ def target(name: str, load: int = 0, latency_s: float = 0.0, room: bool = True, 
     made.client = Open()  # type: ignore[assignment]
     made.in_flight = load
     made.full = not room
-    made.record = Record(name, Outliers(), lambda: 0.0)
+    made.record = Record(name, Outliers(), _clock)
     made.record.latency_s = latency_s
     return made
 
@@ -215,6 +223,20 @@ def test_a_model_that_is_on_its_way_counts_as_there() -> None:
     assert pick(policy, "n", targets) != first, "the other one has fewer models now"
     holder.record.ended(sent)
     assert not holder.holds("m")
+
+
+def test_full_replicas_take_turns_so_that_models_in_use_do_not_drive_each_other_out() -> None:
+    targets = [with_models(name, "xyz", 0) for name in "abc"]
+    policy, where = Policy(), []
+    for number in range(9):
+        model_id = f"m{number}"
+        where.append(pick(policy, model_id, targets))
+        taken = next(one for one in targets if one.entry.replica_id == where[-1])
+        assert taken.record is not None
+        sent = call(model_id)
+        taken.record.sent(sent)
+        taken.record.ended(sent)
+    assert where[:3] == where[3:6] == where[6:] and len(set(where)) == 3
 
 
 def test_routers_that_know_nothing_of_each_other_send_a_new_model_to_the_same_replica() -> None:

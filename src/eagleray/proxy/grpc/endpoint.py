@@ -268,20 +268,16 @@ class Endpoint:
         floor.ongoing -= 1
         exchange.leave()
         code = 0 if status is None else status.code
-        took_s = monotonic() - exchange.started_at
+        now = monotonic()
+        took_s = now - exchange.started_at
         floor.count(self._rpc.path, exchange.head.app, code, exchange.key, took_s)
         if exchange.watch is not None:
             exchange.watch.rpc_ended(exchange, code, _NAMES[code], took_s, floor.metrics)
         if floor.access_log is not None:
             head = exchange.head
+            began, app = exchange.started_at, head.app
             floor.access_log.add(
-                self._rpc.path,
-                head.app,
-                _NAMES[code],
-                exchange.started_at,
-                head.request_id,
-                head.app,
-                head.traceparent,
+                (self._rpc.path, app, _NAMES[code], began, now, head.request_id, app, head.traceparent, None)
             )
 
     # ---- streams ---------------------------------------------------------------------------------------------
