@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import shutil
@@ -90,6 +91,7 @@ def rig(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Iterator[OwnRig]:
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}/src:{ROOT}")
     monkeypatch.setenv("EAGLERAY_RUNTIME_HOME", f"{home}/run")
     monkeypatch.setenv("EAGLERAY_STATE_HOME", f"{home}/state")
+    gc.collect()  # what gRPC has left of an earlier test's channels is not ours
     before = open_fds()
     node = spawn_node(lean_config(**options))
     the_rig = OwnRig(node)
