@@ -323,6 +323,22 @@ MISTAKES = (
         "name one that can be read",
         ray_actor_options={"runtime_env": {"py_modules": ["/not/there"]}},
     ),
+    started(
+        "gang",
+        "    x = 1",
+        "Deployment 'Bad' has gang_scheduling_config",
+        "needs Ray itself",
+        "run the application on the Ray engine",
+        num_replicas=2,
+        gang_scheduling_config={"gang_size": 2},
+    ),
+    built(
+        "bundles",
+        "@serve.deployment(placement_group_bundles=[{'CPU': 1}])\nclass A: ...\napp = A.bind()",
+        "Deployment 'A' has placement_group_bundles",
+        "what one replica needs is ray_actor_options",
+        "run the application on the Ray engine",
+    ),
 )
 
 HELPERS = {"circular_b": "from circular import app\n", "fails": "1 / 0\n"}

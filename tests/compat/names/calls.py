@@ -25,6 +25,7 @@ RESPONSES = Section(
     (
         works("serve.handle.DeploymentResponse", ".__await__", by="compat/2_2_responses::test_a_response_can_be_awaited_more_than_once_and_concurrently"),
         works("serve.handle.DeploymentResponse.result(timeout_s)", by="compat/2_2_responses::test_result_can_be_had_again_and_again compat/2_2_responses::test_result_times_out_and_the_call_goes_on compat/2_2_responses::test_result_inside_a_running_loop_is_a_runtime_error"),
+        works("~`GetTimeoutError`", by="unit/ray_core integration/serve/legacy::test_get_gives_up_after_its_time", text="of `eagleray.exceptions`; it is the builtin `TimeoutError`"),
         works("serve.handle.DeploymentResponse", ".cancel", ".cancelled", by="compat/2_5_cancellation"),
         works("serve.handle.DeploymentResponse", ".request_id", ".by_reference", by="compat/2_2_responses::test_a_response_has_a_request_id", text="`by_reference` is False"),
         works("~a response as an argument", by="compat/2_2_responses::test_a_response_is_an_argument_by_its_value compat/2_2_responses::test_the_caller_does_not_wait_for_an_argument compat/2_2_responses::test_an_upstream_failure_surfaces_downstream_which_does_not_run"),

@@ -166,7 +166,13 @@ EXPORTS = Section(
             why="tasks are queued by Eagleray itself ([tasks.md](tasks.md)); importing it says so",
             by="unit/serve/absent::test_a_module_cannot_be_imported_and_says_why",
         ),
-        works("serve.gradio_integrations", ".GradioServer", ".GradioIngress", by="integration/serve/gradio"),
+        works(
+            "serve.gradio_integrations",
+            ".GradioServer",
+            ".GradioIngress",
+            by="integration/serve/gradio docs/gradio",
+            text="[gradio.md](gradio.md)",
+        ),
         no(
             "serve.llm",
             why="made of vLLM and Ray's placement groups; importing it says what to do ([1.18](#118-ingress-builders-local-testing-llm-gradio))",
@@ -334,7 +340,7 @@ CONTEXTS = Section(
         ),
         ray("serve.context.ReplicaContext.gang_context", why="None", by="compat/1_14_cluster"),
         works("serve.get_replica_context()", by="compat/1_7_contexts::test_outside_a_replica_there_is_no_context compat/1_7_contexts::test_the_replica_context_in_the_hooks"),
-        works("serve.request_router.ReplicaID", ".unique_id", ".deployment_id", ".to_full_id_str", by="compat/1_7_contexts"),
+        works("serve.request_router.ReplicaID", ".unique_id", ".deployment_id", ".to_full_id_str", "~`DeploymentID`, and the text of both", by="compat/1_7_contexts::test_the_replica_context_in_a_method"),
         works("serve.schema.ReplicaRank", ".rank", ".node_rank", ".local_rank", by="compat/1_7_contexts::test_ranks_are_contiguous"),
         works("~`reconfigure(user_config, rank=...)`", by="unit/replica/callable::test_reconfigure_after_construction_with_rank_if_wanted"),
     ),

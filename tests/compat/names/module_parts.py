@@ -159,6 +159,7 @@ HOOKS = Section(
         works("~`record_replica_metadata`", by="unit/replica/report::test_metadata_that_cannot_be_told_fails_the_start unit/routing/chooser"),
         works("~`record_autoscaling_stats`", by="integration/serve/autoscaling_policies::test_function_sees_the_replicas_statistics_and_its_own_state unit/replica/stats_hook"),
         works("~`__serve_build_asgi_app__`", by="unit/serve/ingress::test_a_router_a_builder_a_function_and_a_hook_are_applications"),
+        works("~the number of threads of sync methods", by="unit/replica/threads unit/replica/capacity"),
         works("~threads and loops of user code", by="compat/1_16_hooks::test_sync_methods_run_side_by_side compat/1_16_hooks::test_async_methods_share_one_thread_with_the_constructor"),
     ),
 )  # fmt: skip
@@ -183,9 +184,10 @@ INGRESS = Section(
         works("~application builders, their arguments from command line and config file", by="compat/1_18_builders unit/build::test_builders_take_a_dict_or_a_model unit/build::test_a_wrong_path_or_argument_is_one_clear_error"),
         differs("~postponed annotations", key="postponed-annotations"),
         works("~local testing: `_local_testing_mode`, `RAY_SERVE_FORCE_LOCAL_TESTING_MODE`", by="integration/local/compat integration/local/local::test_the_environment_can_ask_for_it unit/base/settings::test_ray_serves_variables_count_where_ours_are_not_set"),
+        works("~what local testing lacks: `choose_replica`", by="integration/local/local::test_there_is_one_replica_to_broadcast_to_and_none_to_choose", text="`NotImplementedError`"),
         differs("~HTTP in local testing", how="is there: `eagleray.testing.LocalClient` ([testing.md](testing.md))", by="docs/testing"),
         no("~`serve.llm`: `LLMConfig`, `LLMServingArgs`, `ModelLoadingConfig`, `CloudMirrorConfig`, `LoraConfig`, `build_llm_deployment`, `build_openai_app`, `build_pd_openai_app`, `build_dp_deployment`, `build_dp_openai_app`, `LLMServer`, `.deployment`, `.ingress` (`OpenAiIngress`, `make_fastapi_ingress`), `.request_router` (`PrefixCacheAffinityRouter`, `KVAwareRouter`), its routes `/v1/...`", why="it is made of vLLM and of Ray's placement groups. An engine in a deployment of your own streams ([streaming.md](streaming.md), examples/streaming_chat); the Ray engine has the real one", by="unit/serve/absent"),
-        works("serve.gradio_integrations.GradioServer.bind", "serve.gradio_integrations.GradioIngress(builder)", by="integration/serve/gradio"),
+        works("serve.gradio_integrations.GradioServer.bind", "serve.gradio_integrations.GradioIngress(builder)", by="integration/serve/gradio docs/gradio", text="[gradio.md](gradio.md)"),
     ),
 )  # fmt: skip
 

@@ -72,6 +72,7 @@ METRICS = Section(
         no("serve_routing_stats_delay_ms", "serve_routing_stats_error", why="what replicas record for routing goes to the routers, not through the controller"),
         ray("serve_num_compacted_nodes", why="one machine"),
         no("~`serve_haproxy_...`", why="there is no HAProxy mode"),
+        no("~`RAY_EXPORT_COUNTER_AS_GAUGE`", why="counters have one name, with `_total`"),
         works("~`ray_` before the names, `_total` behind those of counters", by=_SERIES),
         differs("~where they are exported", how="`GET /metrics` of the REST server for the whole instance, and `EAGLERAY_METRICS_EXPORT_PORT`; no Ray labels such as `SessionName` ([observability.md](observability.md))", by="integration/metrics/instance::test_openmetrics_and_the_port_of_its_own"),
     ),
@@ -82,6 +83,7 @@ LOGS = Section(
     (
         differs("~files of the controller, the proxy and each replica", how="the same names, below the state directory of the session ([logging.md](logging.md))", by="integration/cli/logs unit/base/log_files"),
         works("~`logs_dir`, rotation, `serve_access_log` of a record", by="unit/base/logs::test_file_is_rotated unit/base/logs::test_access_lines_of_user_code_go_with_the_access_log integration/serve/logs::test_the_next_version_may_log_elsewhere_and_otherwise"),
+        works("~`component_name`, `component_id`, `request_id`, `route`, `application`, `deployment`, `replica` of a line; keys of `extra`", by="docs/observability::test_every_field_of_a_log_line_is_named unit/base/logs::test_json_says_all_that_is_known"),
         works("~TEXT, JSON and their fields", by="unit/base/logs::test_text_format_is_ray_serves unit/base/logs::test_json_says_all_that_is_known integration/serve/logs::test_json_lines"),
         no("~`log_to_stderr` of a record", why="standard error shows whole files, where it is asked for (`EAGLERAY_LOG_TO_STDERR`)"),
         no("~Ray's ids in JSON lines", why="there are none"),
@@ -146,6 +148,7 @@ LEGACY = Section(
         works('~`http_options={"location": "NoServer"}`', by="unit/spec/options::test_the_location_of_http_options_is_deprecated"),
         works("~`serve.start(detached=True)`", by="compat/1_6_instance::test_detached_is_still_accepted"),
         works("~`serve.start(http_host=...)` and its like are errors", by="compat/1_6_instance::test_old_spellings_of_http_options_are_refused"),
+        differs("~`serve.start(dedicated_cpu=...)`", key="start-unknown-keyword"),
         works("~`serve.run(app, host=...)` is a `TypeError`", by="compat/1_5_run::test_unknown_arguments_are_type_errors"),
         differs("~a class with `predict`", key="predict"),
         works("~`smoothing_factor`, `metrics_interval_s`", by="unit/spec/old_names"),

@@ -107,7 +107,12 @@ class ByHand(AutoscalingConfig):
 def test_function_sees_the_replicas_statistics_and_its_own_state() -> None:
     deploy(by_level)
     wait_until(lambda: count() == 3, "as many replicas as the level says")
-    decisions = detail()["decisions"]
+    found = detail()
+    assert {"scaling_status", "decisions", "metrics", "metrics_health", "errors"} <= set(found)
+    assert (found["scaling_status"], found["errors"]) == ("STABLE", [])
+    assert found["metrics_health"] in ("healthy", "unavailable")  # nobody calls it
+    decisions = found["decisions"]
+    assert {"timestamp_s", "reason", "prev_num_replicas", "curr_num_replicas", "policy"} <= set(decisions[-1])
     assert (decisions[-1]["curr_num_replicas"], decisions[-1]["policy"]) == (3, "custom")
 
 
