@@ -54,7 +54,7 @@ ERRORS = Section(
         differs("~`asyncio.wait_for`", key="cancel-on-wait-for"),
         works("~`max_ongoing_requests` is strict", by="compat/2_6_concurrency::test_a_replica_never_runs_more_than_its_limit"),
         works("~calls before a replica is up wait", by="compat/2_6_concurrency::test_calls_before_the_first_replica_wait"),
-        works("~a death before a call is accepted costs nothing, one after it is an error", by="integration/serve/replicas::test_a_replica_that_is_killed_while_it_works_may_have_run_it compat/2_6_concurrency::test_a_death_in_flight_is_an_error_and_the_next_call_works"),
+        works("~a death before a call is accepted costs nothing, one after it is an error", by="unit/serve/selection::test_before_it_is_taken_refusal_and_death_lead_to_another_replica fault/kill_replica::test_only_requests_of_the_dead_replica_fail compat/2_6_concurrency::test_a_death_in_flight_is_an_error_and_the_next_call_works"),
         differs("~order of waiting calls", key="first-in-first-out"),
         works("~child calls inherit request id and route, not model and session", by="compat/1_7_contexts::test_the_request_id_follows_into_tasks_threads_and_child_calls compat/1_9_multiplex::test_the_handle_option_names_the_model_and_is_not_inherited"),
     ),
@@ -72,7 +72,8 @@ HTTP = Section(
         differs("~a replica that dies", how="502 (500); a GET or HEAD is sent to another one, once", by="integration/http/proxy::test_a_dead_replica_is_502_and_names_the_request integration/http/proxy::test_what_asks_for_no_change_is_sent_again_once"),
         differs("~`Retry-After`", key="computed-retry-after"),
         works("~routing by the longest prefix, `root_path`", by="compat/3_4_routing compat/1_18_ingress::test_paths_are_full_and_root_path_is_the_prefix"),
-        works("~all methods", by="compat/3_1_request::test_all_methods_are_forwarded"),
+        works("~methods", by="compat/3_1_request::test_all_methods_are_forwarded"),
+        differs("~methods that no standard knows, `CONNECT`", how="400, 405", by="unit/http/protocol"),
     ),
 )  # fmt: skip
 

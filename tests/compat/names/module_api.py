@@ -342,6 +342,7 @@ CONTEXTS = Section(
         works("serve.get_replica_context()", by="compat/1_7_contexts::test_outside_a_replica_there_is_no_context compat/1_7_contexts::test_the_replica_context_in_the_hooks"),
         works("serve.request_router.ReplicaID", ".unique_id", ".deployment_id", ".to_full_id_str", "~`DeploymentID`, and the text of both", by="compat/1_7_contexts::test_the_replica_context_in_a_method"),
         works("serve.schema.ReplicaRank", ".rank", ".node_rank", ".local_rank", by="compat/1_7_contexts::test_ranks_are_contiguous"),
+        differs("~ranks after a scale-down", how="those with the highest go first, so that the others need no new ones; a replica that died is replaced under its rank", by="unit/reconcile/deployment::test_scaling_keeps_the_replicas_that_stay_and_their_ranks_dense"),
         works("~`reconfigure(user_config, rank=...)`", by="unit/replica/callable::test_reconfigure_after_construction_with_rank_if_wanted"),
     ),
 )  # fmt: skip

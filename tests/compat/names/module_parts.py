@@ -59,7 +59,7 @@ AUTOSCALING = Section(
         ),
         works("serve.config.AutoscalingConfig(smoothing_factor, upscale_smoothing_factor, downscale_smoothing_factor)", by="unit/spec/old_names", text="deprecated"),
         works("serve.config.AutoscalingConfig(metrics_interval_s)", by="unit/reconcile/autoscaler::test_samples_come_five_times_in_the_look_back_period", text="deprecated"),
-        works("serve.config.AggregationFunction", ".MEAN", ".MAX", ".MIN", by="unit/reconcile/autoscaler"),
+        works("serve.config.AggregationFunction", ".MEAN", ".MAX", ".MIN", by="property/autoscaler"),
         works("serve.config.AutoscalingPolicy(policy_function, policy_kwargs)", by="integration/serve/autoscaling_policies"),
         differs("~unknown fields", how="refused, instead of being ignored", by="unit/spec/deployment::test_wrong_bounds_are_refused"),
         differs("~a short `look_back_period_s`", how="no warning: load is told five times in it", by="unit/reconcile/autoscaler::test_samples_come_five_times_in_the_look_back_period"),

@@ -97,6 +97,7 @@ def test_absolute_target_names_the_same_host() -> None:
             413,
         ),
         (get(b"Expect: the-unexpected\r\nContent-Length: 1\r\n"), {}, 417),
+        (get().replace(b"GET", b"BREW"), {}, 400),
         (b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", {}, 405),
         (get().replace(b"1.1", b"2.0"), {}, 505),
     ],
