@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictInt, field_serializer, field_validator, model_validator
 
 from eagleray.base.ray_names import NeedsRayError
-from eagleray.spec.base import Effect, SpecModel, option, plain_json
+from eagleray.spec.base import MAX_AMOUNT, Effect, SpecModel, option
+
+_Amount = Annotated[float, Field(ge=0, le=MAX_AMOUNT, allow_inf_nan=False)]
 
 
 class GangPlacementStrategy(StrEnum):
@@ -73,7 +75,7 @@ class ClusterOptions(SpecModel):
 
     gang_scheduling_config: GangSchedulingConfig | None = option(None, Effect.RESTART)
     deployment_actors: list[DeploymentActorConfig] | None = option(None, Effect.RESTART)
-    placement_group_bundles: list[dict[str, float]] | None = option(None, Effect.RESTART)
+    placement_group_bundles: list[dict[str, _Amount]] | None = option(None, Effect.RESTART)
     placement_group_strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] | None = option(
         None, Effect.RESTART
     )
@@ -91,12 +93,10 @@ class ClusterOptions(SpecModel):
     @field_validator("placement_group_bundles")
     @classmethod
     def _check_bundles(cls, value: list[dict[str, float]] | None) -> list[dict[str, float]] | None:
-        if value is not None:
-            plain_json(value, "placement_group_bundles")
-            if not value or any(not one or min(one.values()) < 0 or not any(one.values()) for one in value):
-                raise ValueError(
-                    f"placement_group_bundles must be a list of resources such as [{{'CPU': 1}}], got {value!r}"
-                )
+        if value is not None and (not value or not all(any(one.values()) for one in value)):
+            raise ValueError(
+                f"placement_group_bundles must be a list of resources such as [{{'CPU': 1}}], got {value!r}"
+            )
         return value
 
     @model_validator(mode="after")

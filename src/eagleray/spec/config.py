@@ -198,6 +198,8 @@ def read_config(data: Any, source: str = "the config") -> Config:
         schema = ServeDeploySchema.model_validate(plain)
     except ValidationError as error:
         problems += [one for one in read_problems(error, data, unknown) if one.path]
+    except NotImplementedError as error:  # a policy of gangs that Ray has not made either
+        problems.append(Problem(("applications",), str(error)))
     problems += _disagreements(plain)
     if problems or schema is None:
         lines = [f"{show(one.path)}: {one.text}" if one.path else one.text for one in problems]

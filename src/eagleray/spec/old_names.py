@@ -69,7 +69,8 @@ def modern_config(data: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
         if not isinstance(options, dict):
             return options
         options = renamed(options, OLD_QUERIES, ONGOING, *path)
-        if OLD_TARGET in (scaling := options.get("autoscaling_config") or ()) and isinstance(scaling, dict):
+        scaling = options.get("autoscaling_config")
+        if isinstance(scaling, dict) and OLD_TARGET in scaling:
             scaling = renamed(scaling, OLD_TARGET, TARGET, *path, "autoscaling_config")
             options = {**options, "autoscaling_config": scaling}
         return options

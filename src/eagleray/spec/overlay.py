@@ -47,7 +47,7 @@ def overlay(
     if logging:
         given["logging_config"] = logging
     try:
-        return _deployable(ApplicationSpec.model_validate(given))
+        return _deployable(given)
     except ValidationError as error:
         told = [f"{show(one.path)}: {one.text}" for one in read_problems(error, given, ())]
         raise ConfigError("Its config does not fit its code:\n" + "\n".join(told)) from None
@@ -92,13 +92,18 @@ def with_changes(code: ApplicationSpec, name: str, options: bytes) -> Applicatio
             f"Deployment '{name}' does not exist. Available: {[one.name for one in code.deployments]}"
         )
     try:
-        return _deployable(ApplicationSpec.model_validate(given))
+        return _deployable(given)
     except ValidationError as error:
         told = [f"{show(one.path)}: {one.text}" for one in read_problems(error, given, ())]
         raise ConfigError(f"Deployment '{name}' cannot have these options:\n" + "\n".join(told)) from None
 
 
-def _deployable(spec: ApplicationSpec) -> ApplicationSpec:
+def _deployable(given: dict[str, Any]) -> ApplicationSpec:
+    """ValidationError for what does not fit, NeedsRayError or ConfigError for what cannot run here."""
+    try:
+        spec = ApplicationSpec.model_validate(given)
+    except NotImplementedError as error:
+        raise ConfigError(str(error)) from None
     for one in spec.deployments:
         refuse_cluster_options(one.name, one.spec, one.spec.most_replicas)
     return spec

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from eagleray.base.errors import ConfigError
 from eagleray.base.ray_names import NeedsRayError
 from eagleray.spec.application import ApplicationSpec, BoundDeployment, CodeRef
 from eagleray.spec.cluster import CLUSTER_OPTIONS, GangRuntimeFailurePolicy, GangSchedulingConfig
+from eagleray.spec.config import read_config
 from eagleray.spec.deployment import DeploymentSpec
 from eagleray.spec.overlay import overlay, with_changes
 
@@ -84,7 +86,9 @@ def test_a_limit_for_each_node_is_no_limit_when_one_node_may_have_them_all() -> 
         ({"deployment_actors": [{"name": "a", "actor_class": dict}] * 2}, "unique"),
         ({"deployment_actors": [{"name": "a", "actor_class": 1}]}, "must be a class"),
         ({"placement_group_bundles": []}, "list of resources"),
-        ({"placement_group_bundles": [{"CPU": -1}]}, "list of resources"),
+        ({"placement_group_bundles": [{"CPU": -1}]}, "greater than or equal"),
+        ({"placement_group_bundles": [{"CPU": float("nan")}]}, "finite"),
+        ({"placement_group_bundles": [{}]}, "list of resources"),
         ({"placement_group_bundles": [{"CPU": 0}]}, "list of resources"),
         ({"placement_group_bundles": BUNDLES, "ray_actor_options": {"num_cpus": 2}}, "lacks {'CPU': 2"),
         ({"placement_group_bundles": BUNDLES, "placement_group_strategy": "NEAR"}, "STRICT_PACK"),
@@ -103,5 +107,15 @@ def test_what_makes_no_sense_is_refused(options: dict[str, Any], text: str) -> N
 
 
 def test_one_policy_exists_in_name_only() -> None:
+    never = {"gang_scheduling_config": {"gang_size": 1, "runtime_failure_policy": "RESTART_REPLICA"}}
+    with pytest.raises(NotImplementedError, match="RESTART_GANG"):
+        DeploymentSpec.model_validate({"name": "D", **never})
+    deployments = [{"name": "D", **never}]
+    with pytest.raises(ConfigError, match="RESTART_GANG"):
+        read_config({"applications": [{"import_path": "a:b", "deployments": deployments}]}, "file")
+    with pytest.raises(ConfigError, match="RESTART_GANG"):
+        overlay(code(), {"deployments": deployments})
+    with pytest.raises(ConfigError, match="RESTART_GANG"):
+        with_changes(code(), "D", json.dumps(never).encode())
     with pytest.raises(NotImplementedError, match="RESTART_GANG"):
         GangSchedulingConfig(gang_size=2, runtime_failure_policy=GangRuntimeFailurePolicy.RESTART_REPLICA)

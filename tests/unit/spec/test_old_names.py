@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from eagleray import serve
+from eagleray.base.errors import ConfigError
 from eagleray.spec.application import ApplicationSpec, BoundDeployment, CodeRef
 from eagleray.spec.autoscaling import AutoscalingConfig
 from eagleray.spec.config import read_config
@@ -80,6 +81,13 @@ def test_a_config_file_may_have_the_old_target() -> None:
     assert any("use target_ongoing_requests" in one for one in read.warnings)
     found = read.schema.applications[0].deployments[0].autoscaling_config
     assert found is not None and found.target_ongoing_requests == 3
+
+
+@pytest.mark.parametrize("nonsense", [5, "target_num_ongoing_requests_per_replica", [1], True])
+def test_nonsense_in_a_config_file_is_a_mistake_and_no_crash(nonsense: Any) -> None:
+    deployments = [{"name": "D", "autoscaling_config": nonsense}]
+    with pytest.raises(ConfigError, match="autoscaling_config"):
+        read_config({"applications": [{"import_path": "a:b", "deployments": deployments}]}, "file")
 
 
 def test_old_and_new_name_together_are_a_mistake() -> None:
