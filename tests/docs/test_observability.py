@@ -17,7 +17,7 @@ from rich.text import Text
 from tests.docs.counted import PAGE, counted, documented, written
 from tests.docs.render_captures import IMAGES, to_svg
 
-from eagleray.base.access_log import AccessLog
+from eagleray.base.access_log import JsonAccessLog
 from eagleray.base.log_formats import JsonFormatter
 from eagleray.cli.top import top
 from eagleray.controller.chronicle import Kind
@@ -62,8 +62,8 @@ def test_every_field_of_a_log_line_is_named() -> None:
     lines = [JsonFormatter(component, Request).format(record)]
 
     async def write() -> None:
-        log = AccessLog(lines.append, component, is_json=True)
-        log.add("GET", "/", 200, 0.0, "id", "app", TRACEPARENT)
+        log = JsonAccessLog(lines.append, component)
+        log.add(("GET", "/", 200, 0.0, 1.0, "id", "app", TRACEPARENT, None))
         log.flush()
 
     asyncio.run(write())

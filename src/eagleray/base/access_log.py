@@ -22,7 +22,7 @@ Client = tuple[str, int]
 Entry = tuple[str, str, "int | str", float, float, str, str, str, "Client | None"]
 """Method, route, status, begin and end (monotonic seconds), request id, application, traceparent, client."""
 
-BURST = 128
+BURST = 512
 """Lines that are written at once at most."""
 
 FLUSH_S = 0.5

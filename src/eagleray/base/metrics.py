@@ -10,7 +10,8 @@ told next time. Who counts in several threads uses a lock of their own.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -130,6 +131,57 @@ class Waits(Distribution):
         none = self.none
         self.shipped = self.count + none
         return Sample(labels, self.sum, [self.counts[0] + none, *self.counts[1:]], self.exemplar)
+
+
+class Gathered(Distribution):
+    """A histogram's series on a hot path, which only does `values.append`, and `settle` when there are `ENOUGH`.
+
+    Counting many at once costs a third of counting each between requests. Any thread may settle, while one appends.
+    """
+
+    __slots__ = ("_lock", "values")
+    ENOUGH = 256
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        super().__init__(bounds)
+        self.values: list[float] = []
+        self._lock = threading.Lock()
+
+    def settle(self) -> None:
+        """Counts what has gathered."""
+        with self._lock:
+            size = len(self.values)
+            if size:
+                found = self.values[:size]
+                del self.values[:size]  # what comes meanwhile stands behind
+                found.sort()
+                self._count(found)
+
+    def _count(self, found: list[float]) -> None:
+        """`found` is in order."""
+        before = 0
+        for place, bound in enumerate(self.bounds):
+            until = bisect_right(found, bound, before)
+            self.counts[place] += until - before
+            before = until
+            if until == len(found):
+                break
+        self.counts[-1] += len(found) - before
+        self.sum += sum(found)
+        self.count += len(found)
+
+    def total(self) -> float:
+        """How many there were."""
+        self.settle()
+        return float(self.count)
+
+    def _changed(self) -> bool:
+        self.settle()
+        return super()._changed()
+
+    def _sample(self, labels: tuple[str, ...]) -> Sample:
+        self.settle()
+        return super()._sample(labels)
 
 
 D = TypeVar("D", bound=Distribution)

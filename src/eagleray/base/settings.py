@@ -114,7 +114,7 @@ class Settings:
         False, "The access log names the client's address.", "RAY_SERVE_LOG_CLIENT_ADDRESS"
     )
     log_buffer_lines: int = _setting(
-        128,
+        512,
         "Lines of the access log that are written at once, at the latest after half a second. 1: each by itself.",
         "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE",
     )

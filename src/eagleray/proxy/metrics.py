@@ -7,11 +7,10 @@ invent (methods) is folded, so that they cannot fill the registry. Belongs to th
 from __future__ import annotations
 
 import socket
-from bisect import bisect_left
 from collections.abc import Callable
 
 from eagleray.base.clock import wall_time_s
-from eagleray.base.metrics import OVERFLOW, Distribution, Registry, Value
+from eagleray.base.metrics import OVERFLOW, Gathered, Registry, Value
 
 NODE_LABELS = ("node_id", "node_ip_address")
 
@@ -30,7 +29,7 @@ def node_labels() -> tuple[str, str]:
     return socket.gethostname(), "127.0.0.1"
 
 
-class _Finished(Distribution):
+class _Finished(Gathered):
     """The latencies of requests that ended alike, and the counters of those that are errors."""
 
     __slots__ = ("deployments", "errors", "is_open")
@@ -41,10 +40,6 @@ class _Finished(Distribution):
         """Keys of the ingress deployments whose requests are counted here."""
         self.errors: tuple[Value, ...] | None = None
         self.is_open = False
-
-    def total(self) -> float:
-        """How many requests there were."""
-        return float(self.count)
 
 
 class ProxyMetrics:
@@ -90,10 +85,10 @@ class ProxyMetrics:
     def finished(self, key: Key, seconds: float) -> None:
         """A request was answered, `seconds` after it came."""
         series = self._known.get(key) or self._open(key)
-        took_ms = seconds * 1000.0
-        series.sum += took_ms  # as `observe`, without the call of it
-        series.counts[bisect_left(series.bounds, took_ms)] += 1
-        series.count += 1
+        values = series.values
+        values.append(seconds * 1000.0)
+        if len(values) >= series.ENOUGH:
+            series.settle()
         if series.errors is not None:
             for errors in series.errors:
                 errors.value += 1.0

@@ -7,14 +7,13 @@ in threads is counted when its answer comes back to it.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
 from eagleray.base.clock import wall_time_s
-from eagleray.base.metrics import Distribution, Registry
+from eagleray.base.metrics import Gathered, Registry
 from eagleray.replica.slots import Slots
 
 REPLICA_LABELS = ("deployment", "replica", "application")
@@ -53,24 +52,26 @@ def text_of(route: Route) -> str:
     return prefix.rstrip("/") + pattern
 
 
-class RouteSeries(Distribution):
+class RouteSeries(Gathered):
     """The latencies of one route, whose number is that of its requests, and the largest of late."""
 
-    __slots__ = ("is_open", "peak", "peaks", "slot_ends_at")
+    __slots__ = ("clock", "peak", "peaks", "slot_ends_at")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         super().__init__(bounds)
-        self.is_open = False
+        self.clock: Callable[[], float] | None = None
         self.peak = 0.0
         self.slot_ends_at = 0.0
         self.peaks: deque[tuple[float, float]] = deque(maxlen=_SLOTS)
         """(end, largest latency) of the slots before the present one; those that are too old may be among them."""
 
-    def total(self) -> float:
-        """How many requests there were."""
-        return float(self.count)
+    def _count(self, found: list[float]) -> None:
+        super()._count(found)
+        if self.clock is not None and (now := self.clock()) >= self.slot_ends_at:
+            self._turn(now)
+        self.peak = max(self.peak, found[-1])
 
-    def turn(self, now: float) -> None:
+    def _turn(self, now: float) -> None:
         """The present slot has ended."""
         if self.peak:
             self.peaks.append((self.slot_ends_at, self.peak))
@@ -78,7 +79,8 @@ class RouteSeries(Distribution):
         self.slot_ends_at = now + _SLOT_S
 
     def largest_ms(self, now: float) -> float:
-        """The largest latency of the last 60 s. Only reads: another thread may collect."""
+        """The largest latency of the last 60 s. Another thread may ask."""
+        self.settle()
         since = now - _SLOT_S * _SLOTS
         peaks = (*tuple(self.peaks), (self.slot_ends_at, self.peak))
         return max((peak for ends_at, peak in peaks if ends_at >= since), default=0.0)
@@ -166,13 +168,10 @@ class ReplicaMetrics:
         """
         series = self._routes.get(route) or self._open(route)
         took_ms = (now - begun_at) * 1000.0
-        series.sum += took_ms  # as `observe`, without the call of it
-        series.counts[bisect_left(series.bounds, took_ms)] += 1
-        series.count += 1
-        if now >= series.slot_ends_at:
-            series.turn(now)
-        if took_ms > series.peak:
-            series.peak = took_ms
+        values = series.values
+        values.append(took_ms)
+        if len(values) >= series.ENOUGH:
+            series.settle()
         return int(took_ms * 1000.0)
 
     def exemplify(self, route: Route, trace_id: str, took_ms: float) -> None:
@@ -206,8 +205,8 @@ class ReplicaMetrics:
             self._routes.clear()
         labels = (*self.labels, text_of(route))
         series = self._routes[route] = self.latency.distribution_as(RouteSeries, *labels)
-        if not series.is_open:
-            series.is_open = True
+        if series.clock is None:
+            series.clock = self.clock
             self.requests.read(series.total, *labels)
             self.largest.read(lambda: series.largest_ms(self.clock()), *labels)
         return series
@@ -219,6 +218,8 @@ class ReplicaMetrics:
         now, past = self.clock(), self._busy
         if now - past[-1][0] < _SLOT_S:
             return self._utilization
+        for series in tuple(self._routes.values()):
+            series.settle()
         total = sum(series.sum for series in tuple(self._routes.values()))
         past.append((now, total))
         while len(past) > 2 and past[1][0] <= now - _BUSY_WINDOW_S:
