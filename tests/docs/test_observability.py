@@ -23,6 +23,7 @@ from eagleray.cli.top import top
 from eagleray.controller.chronicle import Kind
 from eagleray.replica.logging import ReplicaLogs
 from eagleray.wire.control import ReplicaLaunch
+from eagleray.wire.messages import CallHead
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -63,7 +64,7 @@ def test_every_field_of_a_log_line_is_named() -> None:
 
     async def write() -> None:
         log = JsonAccessLog(lines.append, component)
-        log.add(("GET", "/", 200, 0.0, 1.0, "id", "app", TRACEPARENT, None))
+        log.add("GET", "/", 200, 0.0, 1.0, CallHead(0, "", "id", app="app", traceparent=TRACEPARENT))
         log.flush()
 
     asyncio.run(write())

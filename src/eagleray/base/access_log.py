@@ -13,14 +13,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from eagleray.base.clock import wall_time_s
 from eagleray.base.log_formats import MAX_ID, Component, encode, shown_id, stamp, trace_id
 
 Client = tuple[str, int]
-Entry = tuple[str, str, "int | str", float, float, str, str, str, "Client | None"]
-"""Method, route, status, begin and end (monotonic seconds), request id, application, traceparent, client."""
+
+
+class Head(Protocol):
+    """What a request says of itself."""
+
+    request_id: str
+    app: str
+    traceparent: str
+
 
 BURST = 512
 """Lines that are written at once at most."""
@@ -60,8 +67,17 @@ class AccessLog:
         """How lines begin until `_turns_at`, which is less than a millisecond from when it was made."""
         self._turns_at = 0.0
 
-    def add(self, entry: Entry) -> None:
-        """Notes a request that has ended just now."""
+    def add(
+        self,
+        method: str,
+        route: str,
+        status: int | str,
+        began: float,
+        ended: float,
+        head: Head,
+        client: Client | None = None,
+    ) -> None:
+        """Notes a request that has ended just now; `began` and `ended` are monotonic seconds."""
         raise NotImplementedError
 
     def flush(self) -> None:
@@ -120,8 +136,16 @@ class TextAccessLog(AccessLog):
         self._message = ""
         """What the last line says of those three, which the next one often shares."""
 
-    def add(self, entry: Entry) -> None:
-        method, route, status, began, ended, request_id, _, _, _ = entry
+    def add(
+        self,
+        method: str,
+        route: str,
+        status: int | str,
+        began: float,
+        ended: float,
+        head: Head,
+        client: Client | None = None,
+    ) -> None:
         if ended >= self._turns_at:
             self._turn(ended)
         if status != self._status or route != self._route or method != self._method:
@@ -130,7 +154,7 @@ class TextAccessLog(AccessLog):
         tenths = int((ended - began) * 10000.0 + 0.5)
         took = _SHORT[tenths] if tenths < 512 else f"{tenths / 10}ms\n"
         pieces = self._pieces
-        pieces += (self._prefix, request_id, self._message, took)
+        pieces += (self._prefix, head.request_id, self._message, took)
         if len(pieces) >= self._full:
             self.flush()
         elif self._timer is None:
@@ -158,8 +182,17 @@ class JsonAccessLog(AccessLog):
         self._known: dict[tuple[str, str, int | str, str], tuple[str, ...]] = {}
         self._process = logging.LogRecord("", 0, "", 0, "", None, None).process
 
-    def add(self, entry: Entry) -> None:
-        method, route, status, began, ended, request_id, app, traceparent, _ = entry
+    def add(
+        self,
+        method: str,
+        route: str,
+        status: int | str,
+        began: float,
+        ended: float,
+        head: Head,
+        client: Client | None = None,
+    ) -> None:
+        app, traceparent = head.app, head.traceparent
         if ended >= self._turns_at:
             self._turn(ended)
         key = (method, route, status, app)
@@ -170,7 +203,7 @@ class JsonAccessLog(AccessLog):
         took = f"{int(took_ms * 10.0 + 0.5) / 10}{values}{took_ms:.3f}"
         end = f"{tail}{int((ended + self._offset_s) * 1e9)}}}\n"
         pieces = self._pieces
-        pieces += (self._prefix, fields, request_id, after_id, message, took, end)
+        pieces += (self._prefix, fields, head.request_id, after_id, message, took, end)
         if len(pieces) >= self._full:
             self.flush()
         elif self._timer is None:
@@ -226,8 +259,17 @@ class FullAccessLog(AccessLog):
         self._fields = component.json_fields()
         self._record = logging.LogRecord("eagleray.access", logging.INFO, _FILE, 0, "", None, None)
 
-    def add(self, entry: Entry) -> None:
-        method, route, status, began, ended, request_id, app, traceparent, client = entry
+    def add(
+        self,
+        method: str,
+        route: str,
+        status: int | str,
+        began: float,
+        ended: float,
+        head: Head,
+        client: Client | None = None,
+    ) -> None:
+        request_id, app, traceparent = head.request_id, head.app, head.traceparent
         if ended >= self._turns_at:
             self._turn(ended)
         origin = f"{client[0]}:{client[1]} " if client and self._client_address else ""

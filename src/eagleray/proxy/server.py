@@ -143,7 +143,7 @@ class ProxyServer:
             self._metrics.refused(status)
         if self.access_log is not None:
             now = monotonic()
-            self.access_log.add(("-", "", status, now, now, "", "", "", None))
+            self.access_log.add("-", "", status, now, now, CallHead(CallKind.HTTP))
 
     # ---- built-in answers ------------------------------------------------------------------------------------
 
@@ -227,9 +227,7 @@ class ProxyServer:
             method, route, pattern, status, _ = key
             if pattern:
                 route = route.rstrip("/") + pattern
-            self.access_log.add(
-                (method, route, status, started_at, now, head.request_id, head.app, head.traceparent, client)
-            )
+            self.access_log.add(method, route, status, started_at, now, head, client)
 
     def exemplify(self, key: Key, trace_id: str, took_ms: float) -> None:
         """A request that has been counted under `key` can be looked up as a trace."""

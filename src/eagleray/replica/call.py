@@ -283,8 +283,7 @@ class Call:
             method, route, status = line
             head = self.incoming.head
             client = head.http.client if head.http is not None else None
-            began = self.begun_at or now
-            log.add((method, route, status, began, now, head.request_id, head.app, head.traceparent, client))
+            log.add(method, route, status, self.begun_at or now, now, head, client)
 
     def describe(self, code: str) -> tuple[str, str, int | str] | None:
         """What the access log says of this call: method, route and status; None for no line."""

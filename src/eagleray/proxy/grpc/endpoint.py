@@ -275,10 +275,7 @@ class Endpoint:
             exchange.watch.rpc_ended(exchange, code, _NAMES[code], took_s, floor.metrics)
         if floor.access_log is not None:
             head = exchange.head
-            began, app = exchange.started_at, head.app
-            floor.access_log.add(
-                (self._rpc.path, app, _NAMES[code], began, now, head.request_id, app, head.traceparent, None)
-            )
+            floor.access_log.add(self._rpc.path, head.app, _NAMES[code], exchange.started_at, now, head)
 
     # ---- streams ---------------------------------------------------------------------------------------------
 
