@@ -75,22 +75,25 @@ class CeleryTaskProcessorAdapter(QueueTaskProcessorAdapter):
     def _read_options(self, given: Any) -> QueueOptions:
         if given is None:
             return SQLiteAdapterConfig()
-        if isinstance(given, QueueOptions):
+        if isinstance(given, QueueOptions) and not isinstance(given, CeleryAdapterConfig):
             return given
         celery = _read(CeleryAdapterConfig, given)
-        options = celery.broker_transport_options or {}
-        timeout = {name: options[name] for name in ("visibility_timeout",) if name in options}
-        return options_for(celery.broker_url, timeout.get("visibility_timeout"))
+        common = {
+            name: getattr(celery, name)
+            for name in QueueOptions.model_fields
+            if name in celery.model_fields_set
+        }
+        transport = celery.broker_transport_options or {}
+        if "visibility_timeout" in transport:
+            common.setdefault("visibility_timeout_s", transport["visibility_timeout"])
+        return options_for(celery.broker_url, **common)
 
     def _open(self) -> TaskQueue:
         return open_queue(self._options)
 
 
-def options_for(broker_url: str, visibility_timeout_s: float | None = None) -> QueueOptions:
-    """The queue that a broker's URL names. ConfigError for a broker that is none of ours."""
-    times: dict[str, Any] = (
-        {} if visibility_timeout_s is None else {"visibility_timeout_s": visibility_timeout_s}
-    )
+def options_for(broker_url: str, **times: Any) -> QueueOptions:
+    """The queue that a broker's URL names, with `times` of QueueOptions. ConfigError for a broker none of ours."""
     url = urlsplit(broker_url)
     if url.scheme in ("redis", "rediss", "unix"):
         return RedisAdapterConfig(url=broker_url, **times)

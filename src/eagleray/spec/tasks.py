@@ -41,11 +41,14 @@ class RedisAdapterConfig(QueueOptions):
     key_prefix: str = Field(default="eagleray:tasks", min_length=1)
 
 
-class CeleryAdapterConfig(BaseModel):
-    """Ray Serve's options of its Celery adapter; of `app_custom_config` and the like we heed what we have."""
+class CeleryAdapterConfig(QueueOptions):
+    """Ray Serve's options of its Celery adapter, and those of all of ours; `broker_url` names the queue.
+
+    Of the others `visibility_timeout` in `broker_transport_options` counts, in seconds.
+    """
 
     broker_url: str
-    backend_url: str
+    backend_url: str | None = None
     app_custom_config: dict[str, Any] | None = None
     task_custom_config: dict[str, Any] | None = None
     broker_transport_options: dict[str, Any] | None = None

@@ -21,6 +21,9 @@ from eagleray.tasks.record import NewTask, TaskNotFoundError, TaskState, encode_
 
 DEFAULT_CONSUMER_CONCURRENCY = 8
 
+MOST_COUNTDOWN_S = 1e9
+"""Thirty years: a bigger delay is a mistake, and not every store can count it."""
+
 
 class TaskProcessorAdapter(ABC):
     """A broker as producers and consumers of one queue see it. Made with the TaskProcessorConfig.
@@ -108,6 +111,11 @@ class QueueTaskProcessorAdapter(TaskProcessorAdapter):
         self._concurrency = DEFAULT_CONSUMER_CONCURRENCY
         self._consumer: Consumer | None = None
 
+    @property
+    def options(self) -> QueueOptions:
+        """How its tasks are queued, defaults filled in."""
+        return self._options
+
     def _read_options(self, given: Any) -> QueueOptions:
         raise NotImplementedError
 
@@ -128,16 +136,11 @@ class QueueTaskProcessorAdapter(TaskProcessorAdapter):
         """`options`: `task_id` (one that exists already adds nothing), `countdown` (seconds before it may begin) and
         `queue` (another queue of the same store). ConfigError for others, and for arguments that are no JSON.
         """
-        task_id, countdown, queue = (options.pop(name, None) for name in ("task_id", "countdown", "queue"))
-        if options:
-            raise ConfigError(
-                f"Task '{task_name}': unknown options {', '.join(sorted(options))}; there are task_id, countdown and "
-                "queue."
-            )
         if not isinstance(task_name, str) or not task_name.strip():
             raise ConfigError(f"A task needs a name, got {task_name!r}.")
+        task_id, countdown, queue = _read_put_options(task_name, options)
         payload = encode_arguments(task_name, args, kwargs)
-        task = NewTask(task_id or uuid4().hex, task_name, payload, wall_time_s(), float(countdown or 0.0))
+        task = NewTask(task_id or uuid4().hex, task_name, payload, wall_time_s(), countdown)
         self._store.put(queue or self._config.queue_name, task)
         return self.get_task_status_sync(task.id)
 
@@ -222,6 +225,28 @@ class QueueTaskProcessorAdapter(TaskProcessorAdapter):
         """Gives back the connection. The adapter cannot be used afterwards."""
         self.stop_consumer(0.0)
         self._store.close()
+
+
+def _read_put_options(task_name: str, options: dict[str, Any]) -> tuple[str, float, str]:
+    """Id, delay in seconds and queue; "" and 0.0 where none is given. A store would take less, and say so worse."""
+    given: dict[str, Any] = {"task_id": None, "countdown": None, "queue": None}
+    if unknown := sorted(options.keys() - given.keys()):
+        raise ConfigError(
+            f"Task '{task_name}': unknown options {', '.join(unknown)}; there are task_id, countdown and queue."
+        )
+    given.update(options)
+    for name in ("task_id", "queue"):
+        if given[name] is not None and not isinstance(given[name], str):
+            raise ConfigError(f"Task '{task_name}': {name} must be a text, got {given[name]!r}.")
+    delay = given["countdown"]
+    if delay is None:
+        delay = 0.0
+    is_number = isinstance(delay, int | float) and not isinstance(delay, bool)
+    if not is_number or not -MOST_COUNTDOWN_S <= delay <= MOST_COUNTDOWN_S:
+        raise ConfigError(
+            f"Task '{task_name}': countdown must be a number of seconds, at most {MOST_COUNTDOWN_S:g}, got {delay!r}."
+        )
+    return given["task_id"] or "", max(float(delay), 0.0), given["queue"] or ""
 
 
 def _result_of(state: TaskState) -> TaskResult:

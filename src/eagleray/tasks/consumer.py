@@ -26,6 +26,7 @@ from typing import Any
 from eagleray.base.tasks import Backoff
 from eagleray.tasks.queue import TaskQueue
 from eagleray.tasks.record import Claim, TaskQueueError, decode_arguments
+from eagleray.wire.remote_error import safe_str
 
 logger = logging.getLogger("ray.serve")
 
@@ -88,6 +89,7 @@ class Consumer:
         self._work: SimpleQueue[Running | None] = SimpleQueue()
         self._changed = threading.Condition()
         self._running: dict[str, Running] = {}
+        """By token: a task whose lease ran out may be here twice."""
         self._workers = 0
         self._is_fetching = True
         self._fetcher = threading.Thread(target=self._fetch, name=f"tasks-fetch {rules.queue}", daemon=True)
@@ -180,7 +182,7 @@ class Consumer:
         with self._changed:
             is_late = self._ended.is_set()
             if not is_late:
-                self._running[claim.id] = running
+                self._running[claim.token] = running
                 if len(self._running) > self._workers:
                     self._workers += 1
                     name = f"tasks-{self._workers} {self._rules.queue}"
@@ -202,7 +204,7 @@ class Consumer:
                     self._settle(running.claim, settle)
             finally:
                 with self._changed:
-                    self._running.pop(running.claim.id, None)
+                    self._running.pop(running.claim.token, None)
                     self._changed.notify_all()
             del running  # what it holds must not live until the next task
 
@@ -233,17 +235,16 @@ class Consumer:
             return None if running.is_lost else self._failed(claim, error)
         try:
             result = json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as error:
-            told = (
-                f"It has run, but its result cannot be kept as JSON: {error}. Return plain values, or None."
-            )
+        except Exception as error:  # a value of a class of the user's may raise anything
+            why = safe_str(error)
+            told = f"It has run, but its result cannot be kept as JSON: {why}. Return plain values, or None."
             logger.error("Task %s ('%s'): %s", claim.id, claim.name, told)
             return lambda: store.fail(claim, told, self._rules.failed_queue)
         return lambda: store.succeed(claim, result)
 
     def _failed(self, claim: Claim, error: BaseException) -> Callable[[], bool]:
         rules, store = self._rules, self._store
-        told = f"{type(error).__name__}: {error}"
+        told = f"{type(error).__name__}: {safe_str(error)}"
         if rules.max_retries is None or claim.attempts < rules.max_retries:
             delay_s = retry_delay_s(claim.attempts, rules.first_delay_s, rules.most_delay_s)
             logger.warning(
@@ -300,7 +301,7 @@ class Consumer:
     def _renew_all(self, running: list[Running]) -> None:
         lost = set(self._store.renew([one.claim for one in running], self._rules.lease_s))
         for one in running:
-            if one.claim.id in lost and not one.is_lost:
+            if one.claim.token in lost and not one.is_lost:
                 one.is_lost = True
                 logger.info(
                     "Task %s ('%s') was cancelled, or given to another.", one.claim.id, one.claim.name

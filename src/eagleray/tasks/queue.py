@@ -27,7 +27,7 @@ class TaskQueue(Protocol):
         """Returns when there may be something to claim, at the latest after `timeout_s`."""
 
     def renew(self, claims: Sequence[Claim], lease_s: float) -> list[str]:
-        """Extends leases. Returns the ids of those that are lost: cancelled, or claimed by somebody else."""
+        """Extends leases. Returns the tokens of those that are lost: cancelled, or claimed again."""
 
     def succeed(self, claim: Claim, result: str) -> bool:
         """The task has ended well with this result, JSON text. False: the claim was lost, nothing has changed."""

@@ -160,6 +160,8 @@ class RedisTaskQueue:
             self._redis: Any = redis.Redis.from_url(
                 url,
                 decode_responses=True,
+                # What is no UTF-8 makes one task unprocessable; refused, it would end the consumers that read it.
+                encoding_errors="backslashreplace",
                 socket_timeout=_REPLY_S,
                 socket_connect_timeout=_REPLY_S,
                 retry=Retry(NoBackoff(), 0),
@@ -206,7 +208,7 @@ class RedisTaskQueue:
 
     def renew(self, claims: Sequence[Claim], lease_s: float) -> list[str]:
         lease_us = round(lease_s * 1e6)
-        return [claim.id for claim in claims if not self._run(_RENEW, claim.id, claim.token, lease_us)]
+        return [claim.token for claim in claims if not self._run(_RENEW, claim.id, claim.token, lease_us)]
 
     def succeed(self, claim: Claim, result: str) -> bool:
         return bool(self._run(_END, claim.id, claim.token, SUCCESS, result, self._keep_s, "", "", ""))

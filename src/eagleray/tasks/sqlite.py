@@ -74,6 +74,8 @@ class SqliteTaskQueue:
             if path != MEMORY:
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            # Text that is no UTF-8 makes one task unprocessable; refused, it would hold up the queue for ever.
+            self._db.text_factory = lambda text: text.decode(errors="backslashreplace")
         except (OSError, sqlite3.Error) as error:
             raise TaskQueueError(f"Failed to open the task queue in '{path}': {error}.") from error
         try:
@@ -126,8 +128,8 @@ class SqliteTaskQueue:
 
     def _insert(self, db: sqlite3.Connection, queue: str, task: NewTask) -> None:
         db.execute(
-            "INSERT OR IGNORE INTO tasks (id, queue, name, payload, status, created_at, due, boot) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO tasks (id, queue, name, payload, status, created_at, due, boot) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
             (
                 task.id,
                 queue,
@@ -186,7 +188,7 @@ class SqliteTaskQueue:
         with self._transaction() as db:
             for claim in claims:
                 if not _update(db, claim, "due = ?, boot = ?", self._clock() + lease_s, self._boot):
-                    lost.append(claim.id)
+                    lost.append(claim.token)
         return lost
 
     def succeed(self, claim: Claim, result: str) -> bool:

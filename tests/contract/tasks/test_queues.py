@@ -114,7 +114,7 @@ def test_a_lease_that_runs_out_gives_the_task_to_the_next(queue: TaskQueue) -> N
     lost = claim(queue, lease_s=0.0)
     found = claim(queue)
     assert (found.id, found.losses, found.attempts) == ("a", 1, 0)
-    assert queue.renew([lost, found], LONG_S) == ["a"], "only the first one is told"
+    assert queue.renew([lost, found], LONG_S) == [lost.token], "only the first one is told"
     assert not queue.succeed(lost, "1"), "who was taken for dead changes nothing"
     assert not queue.retry(lost, 0.0, "no") and not queue.fail(lost, "no", "dead") and not queue.release(lost)
     assert queue.counts("dead") == Counts(0, 0, 0)
@@ -184,7 +184,7 @@ def test_what_a_cancelled_task_comes_to_is_dropped(queue: TaskQueue) -> None:
     put(queue, "a")
     held = claim(queue)
     assert queue.cancel("a")
-    assert queue.renew([held], LONG_S) == ["a"]
+    assert queue.renew([held], LONG_S) == [held.token]
     assert not queue.succeed(held, "1")
     assert queue.find("a") == TaskState("a", "REVOKED", 1700000000.25, None)
 
@@ -269,3 +269,17 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     queue.close()
     with pytest.raises(TaskQueueError, match="schema 7"):
         SqliteTaskQueue(path)
+
+
+def test_text_that_is_no_utf_8_costs_one_task_only(queue: TaskQueue) -> None:
+    put(queue, "bad")
+    put(queue, "good")
+    if isinstance(queue, SqliteTaskQueue):
+        queue._db.execute("UPDATE tasks SET payload = CAST(x'ff' AS TEXT) WHERE id = 'bad'")
+    else:
+        assert isinstance(queue, RedisTaskQueue)
+        queue._redis.hset(f"{queue._prefix}:task:bad", "payload", b"\xff")
+    assert [(one.id, one.payload) for one in (claim(queue), claim(queue))] == [
+        ("bad", "\\xff"),
+        ("good", "{}"),
+    ]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -26,7 +29,7 @@ from eagleray.serve.schema import (
     TaskProcessorConfig,
 )
 from eagleray.serve.task_consumer import instantiate_adapter_from_config, task_consumer, task_handler
-from eagleray.serve.task_processor import options_for
+from eagleray.serve.task_processor import CeleryTaskProcessorAdapter, options_for
 from eagleray.tasks.consumer import retry_delay_s
 from eagleray.tasks.record import TaskQueueError
 
@@ -86,9 +89,23 @@ def test_what_is_configured_is_checked() -> None:
 
 def test_the_broker_chooses_the_queue() -> None:
     assert options_for("redis://host/1") == RedisAdapterConfig(url="redis://host/1")
-    assert options_for("sqlite:////a/b.db", 5) == SQLiteAdapterConfig(path="/a/b.db", visibility_timeout_s=5)
+    assert options_for("sqlite:////a/b.db", visibility_timeout_s=5) == SQLiteAdapterConfig(
+        path="/a/b.db", visibility_timeout_s=5
+    )
     assert options_for("sqlite://") == SQLiteAdapterConfig()
     assert options_for("memory://") == MemoryAdapterConfig()
+    queue = instantiate_adapter_from_config(
+        TaskProcessorConfig(
+            queue_name="q",
+            adapter_config=CeleryAdapterConfig(
+                broker_url="memory://", retry_backoff_s=2, broker_transport_options={"visibility_timeout": 7}
+            ),
+        )
+    )
+    assert isinstance(queue, CeleryTaskProcessorAdapter)
+    assert queue.options == MemoryAdapterConfig(visibility_timeout_s=7, retry_backoff_s=2)
+    with pytest.raises(ValidationError, match="retry_backof"):
+        CeleryAdapterConfig(broker_url="memory://", retry_backof=2)  # type: ignore[call-arg]
     celery = CeleryAdapterConfig(broker_url="amqp://guest@host", backend_url="rpc://")
     with pytest.raises(ConfigError, match="No task queue for a broker of kind 'amqp'"):
         instantiate_adapter_from_config(TaskProcessorConfig(queue_name="q", adapter_config=celery))
@@ -112,6 +129,18 @@ def test_arguments_must_be_json(adapter: TaskProcessorAdapter) -> None:
         adapter.enqueue_task_sync("work", eta=3)
     with pytest.raises(ConfigError, match="needs a name"):
         adapter.enqueue_task_sync(" ")
+
+
+@pytest.mark.parametrize("delay", [float("nan"), float("inf"), -float("inf"), 1e12, "3", True, [1]])
+def test_a_delay_that_no_store_can_count_is_refused(adapter: TaskProcessorAdapter, delay: Any) -> None:
+    with pytest.raises(ConfigError, match="'work': countdown must be a number of seconds"):
+        adapter.enqueue_task_sync("work", countdown=delay)
+
+
+@pytest.mark.parametrize("option", ["task_id", "queue"])
+def test_ids_and_queues_are_texts(adapter: TaskProcessorAdapter, option: str) -> None:
+    with pytest.raises(ConfigError, match=f"{option} must be a text, got 17"):
+        adapter.enqueue_task_sync("work", **{option: 17})
 
 
 def test_what_has_no_async_twin_says_so(adapter: TaskProcessorAdapter) -> None:
@@ -149,6 +178,68 @@ def test_a_task_runs_once_more_than_it_may_be_retried() -> None:
     wait_until(lambda: adapter.get_task_status_sync(task.id).status == "FAILURE", "its failure")
     assert len(attempts) == 3 and adapter.get_metrics_sync()["failed"] == 1
     adapter.stop_consumer()
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Unreadable(dict[str, int]):
+    def items(self) -> Any:
+        raise RuntimeError("no items")
+
+
+def test_what_breaks_when_it_is_told_costs_its_own_task_only() -> None:
+    adapter = instantiate_adapter_from_config(memory(max_retries=0))
+
+    def fail() -> None:
+        raise Unspeakable
+
+    adapter.initialize(1)
+    adapter.register_task_handle(fail)
+    adapter.register_task_handle(lambda: Unreadable(a=1), "unreadable")
+    adapter.register_task_handle(lambda: 3, "well")
+    adapter.start_consumer()
+    broken = [adapter.enqueue_task_sync(name).id for name in ("fail", "unreadable")]
+    well = adapter.enqueue_task_sync("well").id
+    wait_until(lambda: adapter.get_task_status_sync(well).result == 3, "the task after them")
+    states = [adapter.get_task_status_sync(one) for one in broken]
+    assert [state.status for state in states] == ["FAILURE", "FAILURE"]
+    assert states[0].result == "Unspeakable: <Unspeakable, whose __str__ raises RuntimeError>"
+    assert "cannot be kept as JSON: no items" in states[1].result
+    adapter.stop_consumer()
+
+
+def test_a_consumer_that_gets_its_own_task_again_knows_both_runs(tmp_path: Path) -> None:
+    path = str(tmp_path / "tasks.db")
+    config = TaskProcessorConfig(queue_name="q", adapter_config=SQLiteAdapterConfig(path=path))
+    adapter = instantiate_adapter_from_config(config)
+    assert isinstance(adapter, CeleryTaskProcessorAdapter)
+    runs: list[threading.Event] = []
+
+    def work() -> int:
+        runs.append(threading.Event())
+        number = len(runs)
+        runs[number - 1].wait(60)
+        return number
+
+    adapter.initialize(2)
+    adapter.register_task_handle(work)
+    adapter.start_consumer()
+    task = adapter.enqueue_task_sync("work")
+    wait_until(lambda: len(runs) == 1, "the first run")
+    with contextlib.closing(sqlite3.connect(path)) as other, other:
+        other.execute(
+            "UPDATE tasks SET due = 0"
+        )  # its lease has run out, as after a long outage of the store
+    wait_until(lambda: len(runs) == 2, "the second run")
+    assert adapter.get_metrics_sync()["running_here"] == 2
+    runs[0].set()
+    wait_until(lambda: adapter.get_metrics_sync()["running_here"] == 1, "the end of the first run only")
+    runs[1].set()
+    wait_until(lambda: adapter.get_task_status_sync(task.id).result == 2, "the result of who holds the lease")
+    adapter.close()
 
 
 def test_stopping_waits_for_tasks_and_gives_back_the_others(adapter: TaskProcessorAdapter) -> None:
