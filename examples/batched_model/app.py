@@ -1,7 +1,7 @@
 """A classifier that answers the requests of many clients with one call of its model.
 
 python train.py && eagleray run app:app
-curl -d '[0,0,5,13,9,1,0,0, ...]' localhost:8000      (64 grey values from 0 to 16)
+curl --json '[0,0,5,13,9,1,0,0, ...]' localhost:8000      (64 grey values from 0 to 16)
 """
 
 from __future__ import annotations

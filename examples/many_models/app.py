@@ -1,7 +1,7 @@
 """Twelve classifiers in one deployment of two replicas that keep three models each.
 
 python train.py && eagleray run app:app
-curl -H 'serve_multiplexed_model_id: iris-svm' -d '[[5.1, 3.5, 1.4, 0.2]]' localhost:8000
+curl -H 'serve_multiplexed_model_id: iris-svm' --json '[[5.1, 3.5, 1.4, 0.2]]' localhost:8000
 """
 
 from __future__ import annotations

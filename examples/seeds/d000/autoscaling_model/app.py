@@ -1,7 +1,7 @@
 """A model whose number of replicas follows its load, which checks itself and takes another file while it serves.
 
 cd examples/seeds && eagleray run d000.autoscaling_model.app:app
-curl -d '{"data": [[5.1, 3.5, 1.4, 0.2], [6.7, 3.1, 4.7, 1.5]]}' localhost:8000
+curl --json '{"data": [[5.1, 3.5, 1.4, 0.2], [6.7, 3.1, 4.7, 1.5]]}' localhost:8000
 """
 
 from __future__ import annotations

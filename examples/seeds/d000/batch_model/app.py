@@ -1,7 +1,7 @@
 """A model that answers requests of several callers with one prediction.
 
 cd examples/seeds && eagleray run d000.batch_model.app:app
-curl -d '{"input": [0, 0, 5, 13, 9, 1, ...]}' localhost:8000      (64 grey values from 0 to 16)
+curl --json '{"input": [0, 0, 5, 13, 9, 1, ...]}' localhost:8000      (64 grey values from 0 to 16)
 """
 
 from __future__ import annotations

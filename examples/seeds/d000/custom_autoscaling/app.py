@@ -1,7 +1,7 @@
 """A number of replicas that a class of the program's own computes, from several signals at once.
 
 cd examples/seeds && eagleray run d000.custom_autoscaling.app:app
-curl -d '{"features": [5.1, 3.5, 1.4, 0.2]}' localhost:8000
+curl --json '{"features": [5.1, 3.5, 1.4, 0.2]}' localhost:8000
 """
 
 from __future__ import annotations

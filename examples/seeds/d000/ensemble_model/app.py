@@ -1,7 +1,7 @@
 """Several models asked at once: their weighted mean, from those that answer.
 
 cd examples/seeds && eagleray run d000.ensemble_model.app:app
-curl -d '{"data": [[0.05, 0.05, 0.06, 0.02, -0.04, -0.03, -0.04, -0.01, 0.02, -0.02]]}' localhost:8000
+curl --json '{"data": [[0.05, 0.05, 0.06, 0.02, -0.04, -0.03, -0.04, -0.01, 0.02, -0.02]]}' localhost:8000
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A network on a GPU: each replica has one for itself, and their number follows the load.
 
 cd examples/seeds && EAGLERAY_NUM_GPUS=1 eagleray run d000.gpu_model.app:app
-curl -d '{"image": [0, 0, 5, 13, 9, 1, ...]}' localhost:8000      (64 grey values from 0 to 16)
+curl --json '{"image": [0, 0, 5, 13, 9, 1, ...]}' localhost:8000      (64 grey values from 0 to 16)
 
 EAGLERAY_NUM_GPUS=1 lets a machine without a GPU stand in: it computes on its CPU.
 """

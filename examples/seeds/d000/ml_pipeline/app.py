@@ -1,7 +1,7 @@
 """Three deployments in a row: preprocessor, inference, and the pipeline that calls them.
 
 cd examples/seeds && eagleray run d000.ml_pipeline.app:app
-curl -d '{"raw_data": [5.1, 3.5, 1.4, 0.2]}' localhost:8000
+curl --json '{"raw_data": [5.1, 3.5, 1.4, 0.2]}' localhost:8000
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Two versions of a model side by side: nine requests of ten go to the first, one to the second.
 
 cd examples/seeds && eagleray run d000.model_versions.app:app
-curl -d '{"features": [5.1, 3.5, 1.4, 0.2]}' localhost:8000
+curl --json '{"features": [5.1, 3.5, 1.4, 0.2]}' localhost:8000
 
 `ModelVersionManager` does it from a script, with an application for each version: see `deploy_and_manage`.
 """

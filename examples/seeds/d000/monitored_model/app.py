@@ -1,7 +1,7 @@
 """A model that keeps the numbers of its own service: requests, errors, latency.
 
 cd examples/seeds && eagleray run d000.monitored_model.app:app
-curl -d '{"features": [5.1, 3.5, 1.4, 0.2]}' localhost:8000
+curl --json '{"features": [5.1, 3.5, 1.4, 0.2]}' localhost:8000
 """
 
 from __future__ import annotations

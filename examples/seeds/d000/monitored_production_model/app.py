@@ -1,7 +1,7 @@
 """A model whose numbers go to Prometheus, and to whoever asks it by a handle.
 
 cd examples/seeds && eagleray run d000.monitored_production_model.app:app
-curl -d '{"data": [5.1, 3.5, 1.4, 0.2]}' localhost:8000
+curl --json '{"data": [5.1, 3.5, 1.4, 0.2]}' localhost:8000
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A deployment with everything set: resources, packages, scaling, health, shutdown, concurrency, logs.
 
 cd examples/seeds && EAGLERAY_NUM_GPUS=2 eagleray run d000.production_model.app:app
-curl -d '{"data": [5.1, 3.5, 1.4, 0.2]}' localhost:8000
+curl --json '{"data": [5.1, 3.5, 1.4, 0.2]}' localhost:8000
 
 EAGLERAY_NUM_GPUS=2 lets a machine without GPUs stand in. Logs go to the folder PRODUCTION_LOGS.
 """

@@ -1,8 +1,8 @@
 """A model that answers although its file, or its prediction, fails: by a simpler one that cannot fail.
 
 cd examples/seeds && eagleray run d000.resilient_model.app:app
-curl -d '{"data": [[5.1, 3.5, 1.4, 0.2]]}' localhost:8000
-curl -d '{"data": [[5.1, 3.5]]}' localhost:8000         (too few features: the fallback answers)
+curl --json '{"data": [[5.1, 3.5, 1.4, 0.2]]}' localhost:8000
+curl --json '{"data": [[5.1, 3.5]]}' localhost:8000         (too few features: the fallback answers)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A classifier with a fixed number of replicas: a joblib file is loaded once, and each request is one row.
 
 cd examples/seeds && eagleray run d000.simple_classifier.app:app
-curl -d '{"features": [5.1, 3.5, 1.4, 0.2]}' localhost:8000
+curl --json '{"features": [5.1, 3.5, 1.4, 0.2]}' localhost:8000
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One base model and many LoRA adapters: each replica keeps the four that were used last.
 
 cd examples/seeds && eagleray run d002.multi_lora.app:app
-curl -H 'X-LoRA-Id: mirror' -H 'serve_multiplexed_model_id: mirror' -d '[0,0,5,13,9,1,0,0, ...]' localhost:8000
+curl -H 'X-LoRA-Id: mirror' -H 'serve_multiplexed_model_id: mirror' --json '[0,0,5,13,9,1,0,0, ...]' localhost:8000
 """
 
 from __future__ import annotations
