@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from eagleray.base.errors import ConfigError
 from eagleray.base.settings import Settings
 from eagleray.engine.base import EngineError
 from eagleray.engine.sessions import main_runtime_dir, main_state_dir, remove_tree
@@ -52,9 +53,11 @@ class Places:
 def start_detached(config: NodeConfig, settings: Settings) -> tuple[Places, subprocess.Popen[bytes]]:
     """Starts node in a session of its own and returns it at once; its controller can be dialled.
 
-    Node outlives this process. EngineError("exists") when it runs already: nothing has been touched then.
+    Node outlives this process. EngineError("exists") when it runs already: nothing has been touched then. ConfigError
+    when the state would lie in the runtime directory, which each start empties.
     """
     places = Places.find(settings)
+    _check_apart(places)
     for path in (places.state_dir, places.logs_dir):
         os.makedirs(path, mode=0o700, exist_ok=True)
     locks: list[int] = []
@@ -110,6 +113,16 @@ def find_running(settings: Settings) -> Places | None:
     except OSError:  # none has run, or somebody else has made a directory of that name
         return None
     return places if has_socket and is_running(places) else None
+
+
+def _check_apart(places: Places) -> None:
+    runtime, state = (os.path.realpath(path) for path in (places.runtime_dir, places.state_dir))
+    if os.path.commonpath([runtime, state]) == runtime:
+        raise ConfigError(
+            f"{places.runtime_dir} would hold both the sockets, which are removed at each start, and the state, which "
+            f"is kept in {places.state_dir}: give EAGLERAY_RUNTIME_HOME and EAGLERAY_STATE_HOME (or XDG_RUNTIME_DIR "
+            f"and XDG_STATE_HOME) different directories."
+        )
 
 
 def _runtime_lock(places: Places) -> str:
