@@ -282,5 +282,8 @@ class Exchange(RoutedCall):
             self._bucket.discard(self)
             self._bucket = None
         if connection is not None:
-            key = (self.method, self.head.route, self._pattern, status, self.key)
-            self._server.finished(key, self.head, self.came_at, connection.client)
+            server, head = self._server, self.head
+            server.ongoing -= 1
+            if head.route:
+                key = (self.method, head.route, self._pattern, status, self.key)
+                server.note(key, head, self.came_at, connection.client)

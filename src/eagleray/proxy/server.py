@@ -127,7 +127,7 @@ class ProxyServer:
             self, connection, request, key, head, request_id, self._observing or NOT_TRACING
         )
         if isinstance(exchange, int):
-            self._note(("WS", head.route, "", exchange, key), head, started_at, connection.client)
+            self.note(("WS", head.route, "", exchange, key), head, started_at, connection.client)
             return None
         self.ongoing += 1
         exchange.limit(_apply_known(exchange, request.known, self._request_timeout_s))
@@ -172,7 +172,7 @@ class ProxyServer:
         connection.respond(404, TEXT, text.encode("utf-8", "replace"), request_id)
         method = "WS" if request.upgrade else request.method
         head = CallHead(CallKind.HTTP, "", request_id.decode("latin-1"))
-        self._note((method, "", "", 404, ""), head, started_at, client)
+        self.note((method, "", "", 404, ""), head, started_at, client)
         return None
 
     def _describe(self, connection: HttpConnection, request: Request, request_id: bytes) -> Exchange | None:
@@ -212,13 +212,7 @@ class ProxyServer:
 
     # ---- of exchanges ----------------------------------------------------------------------------------------
 
-    def finished(self, key: Key, head: CallHead, started_at: float, client: tuple[str, int] | None) -> None:
-        """An exchange has answered its client."""
-        self.ongoing -= 1
-        if key[1]:
-            self._note(key, head, started_at, client)
-
-    def _note(self, key: Key, head: CallHead, started_at: float, client: tuple[str, int] | None) -> None:
+    def note(self, key: Key, head: CallHead, started_at: float, client: tuple[str, int] | None) -> None:
         """Counts and logs an answered request."""
         now = monotonic()
         if self._metrics is not None:

@@ -277,7 +277,8 @@ class Call:
         if self.begun_at:
             self.floor.metrics.failed(self.route, kind)
 
-    def _log_access(self, log: AccessLog, code: str, now: float) -> None:
+    def log_to(self, log: AccessLog, code: str, now: float) -> None:
+        """Leaves a line about this call, which has ended now; `code` is why it has failed."""
         line = self.describe(code)
         if line is not None:
             method, route, status = line
@@ -298,7 +299,7 @@ class Call:
                 route = self.incoming.head.route if self.asgi_scope is None else self.route
                 self.took_us = floor.metrics.ended(route, self.begun_at, now)
             if floor.access is not None:
-                self._log_access(floor.access, code, now)
+                self.log_to(floor.access, code, now)
         if self.in_thread:
             self.in_thread = False
             floor.threads.done()

@@ -16,6 +16,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from eagleray.base.access_log import AccessLog
 from eagleray.base.errors import HTTP_STATUS, BackPressureError, DeploymentUnavailableError, EaglerayError
 from eagleray.http.asgi import Exchange, make_scope
 from eagleray.replica.call import Call, Floor
@@ -169,6 +170,13 @@ class HttpCall(Call):
             self.failed(error)
         else:
             self.answer(200, headers, body)
+
+    def log_to(self, log: AccessLog, code: str, now: float) -> None:
+        head = self.incoming.head
+        assert head.http is not None
+        route = head.route if self.asgi_scope is None else text_of(self.route)
+        status = http_status(code) if code else self.status
+        log.add(head.http.method, route, status, self.begun_at or now, now, head, head.http.client)
 
     def describe(self, code: str) -> tuple[str, str, int | str]:
         head = self.incoming.head
