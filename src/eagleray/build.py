@@ -87,7 +87,7 @@ def build(launch: BuilderLaunch) -> Built:
             module = sys.modules[_split(launch.import_path)[0]]
             return Built(error=f"'{launch.import_path}' ({_file_of(module)}) cannot be deployed. {error}")
     except EaglerayError as error:
-        return Built(error=str(error))
+        return Built(error=f"{_place(error)}{error}")
     except BaseException as error:  # user code runs in here, and raises what it likes
         return Built(error=_explain(error, launch.import_path))
     return Built(spec=spec.to_json(), blobs=blobs)
@@ -145,6 +145,10 @@ def _split(import_path: str) -> tuple[str, str]:
 def _resolve(import_path: str, sys_path: list[str]) -> tuple[ModuleType, Any]:
     """The module, and what the path names in it."""
     module_name, path = _split(import_path)
+    if not all(part.isidentifier() for part in [*module_name.split("."), *path.split(".")]):
+        raise ConfigError(
+            f"'{import_path}' is no import path: expected 'module:attribute', for example 'hello:app'."
+        )
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -251,6 +255,16 @@ def _explain(error: BaseException, import_path: str) -> str:
             f"folder with --app-dir or working_dir."
         )
     return f"'{import_path}' could not be loaded:\n{text}"
+
+
+def _place(error: BaseException) -> str:
+    """The line of the user's code that our error is about, as compilers say it; "" when it comes from none."""
+    lines = [
+        f"{frame.f_code.co_filename}:{number}: "
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if not _is_ours(frame.f_code.co_filename)
+    ]
+    return lines[-1] if lines else ""
 
 
 def _is_ours(filename: str) -> bool:

@@ -92,6 +92,8 @@ def test_builders_take_a_dict_or_a_model(module: Module) -> None:
     ("path", "args", "words"),
     [
         ("nowhere_at_all:app", {}, ["'nowhere_at_all'", "--app-dir"]),
+        ("userapp", {}, ["no import path", "hello:app"]),
+        ("userapp:", {}, ["no import path", "module:attribute"]),
         ("userapp:missing", {}, ["'missing'", "userapp.py", "app, pair"]),
         ("userapp:app", {"word": "x"}, ["takes no arguments", "word"]),
         ("userapp:Hello", {}, ["bind"]),
@@ -114,6 +116,13 @@ def test_a_wrong_path_or_argument_is_one_clear_error(
 def test_a_module_that_fails_is_shown_with_the_users_frames_only(module: Module, source: str) -> None:
     error = module("userapp:app", "\n" + source).error
     assert "userapp" in error and "eagleray" not in error and "importlib" not in error, error
+
+
+def test_an_error_of_ours_names_the_users_line(module: Module) -> None:
+    source = "from eagleray.base.ray_names import RayOnly\n\n@RayOnly('ray.remote')\ndef work(): ...\n"
+    error = module("userapp:app", source).error
+    place, _, text = error.partition(": ")
+    assert place.endswith("userapp.py:3") and text.startswith("'ray.remote' needs Ray itself"), error
 
 
 def test_versions_follow_code_and_arguments(module: Module) -> None:

@@ -136,8 +136,26 @@ class _Finder(MetaPathFinder):
     ) -> ModuleSpec | None:
         if fullname != _ROOT and not fullname.startswith("ray."):
             return None
-        home = _home_of(fullname)
+        try:
+            home = _home_of(fullname)
+        except _NoSuchModuleError:
+            if _is_question():
+                return None
+            raise
         return ModuleSpec(fullname, _Alias(home), origin=f"Eagleray's {home}")
+
+
+def _is_question() -> bool:
+    """Whether a library asks by `importlib.util.find_spec` if there is a module, which imports nothing.
+
+    Such a caller expects None, and is no `import` that an error could tell anything; finders are asked alike by both.
+    """
+    frame = sys._getframe(2)  # of our caller's caller, and outwards
+    while frame is not None and frame.f_globals.get("__name__") == "importlib._bootstrap":
+        if frame.f_code.co_name == "_find_and_load":
+            return False
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame is not None and frame.f_globals.get("__name__") == "importlib.util"
 
 
 def _home_of(name: str) -> str:

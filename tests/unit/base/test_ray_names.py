@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pickle
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,15 @@ def test_libraries_of_ray_are_import_errors_that_name_them() -> None:
         assert isinstance(caught.value, NeedsRayError)
     with pytest.raises(ModuleNotFoundError, match=r"no module 'ray\.serve\.nothing'"):
         importlib.import_module("ray.serve.nothing")
+
+
+@pytest.mark.usefixtures("hook")
+def test_libraries_may_ask_which_modules_there_are() -> None:
+    names = ("ray", "ray.serve", "ray.tune", "ray.serve.nothing")
+    found = {name: importlib.util.find_spec(name) for name in names}
+    assert [name for name, spec in found.items() if spec is not None] == ["ray", "ray.serve"]
+    with pytest.raises(NeedsRayError, match=r"'ray\.tune' needs Ray itself"):
+        importlib.import_module("ray.tune")
 
 
 @pytest.mark.usefixtures("hook")
