@@ -5,8 +5,6 @@ Each is resolved by itself, so that one that cannot be, an import under TYPE_CHE
 
 from __future__ import annotations
 
-import copyreg
-import dataclasses
 import functools
 import inspect
 import sys
@@ -38,8 +36,6 @@ def settle(func_or_class: Any) -> None:
 
     Names that only annotations use do not travel with it, so that the other side could not resolve them.
     """
-    # A dataclass that travels by value would arrive with another object for "no default", which is told by identity.
-    copyreg.pickle(type(dataclasses.MISSING), _reduce_missing)
     if not inspect.isclass(func_or_class):
         _settle_function(func_or_class)
         return
@@ -48,10 +44,6 @@ def settle(func_or_class: Any) -> None:
             for name in ("__call__", "predict"):
                 if name in vars(base):
                     _settle_function(vars(base)[name])
-
-
-def _reduce_missing(_: object) -> str:
-    return "MISSING"
 
 
 def _settle_function(function: Any) -> None:

@@ -10,6 +10,8 @@ store or anybody who has not been authenticated.
 
 from __future__ import annotations
 
+import copyreg
+import dataclasses
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +31,15 @@ Take = Callable[[int], parts.Memory | None]
 """Gives memory of so many bytes that the receiver can see too, or None."""
 _MAX_TEXT, _MAX_MESSAGE = 32 * 1024, 4 * 1024
 """Characters of a traceback (its end) and of a message (its beginning); UTF-8 makes at most 4 bytes of each."""
+
+
+def _reduce_missing(_: object) -> str:
+    return "MISSING"
+
+
+# A dataclass that travels by value would arrive with another object for "no default", which is told by identity. In
+# every process: what comes back replaces the fields of the class that the script has.
+copyreg.pickle(type(dataclasses.MISSING), _reduce_missing)
 
 
 class _UserCodeError(Exception):

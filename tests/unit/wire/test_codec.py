@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -251,3 +252,22 @@ def test_an_error_that_cannot_be_rebuilt_keeps_its_text() -> None:
 
 def test_a_dumped_error_always_fits_a_frame() -> None:
     assert len(dump_error(ValueError("\u2603" * 200_000), "\u2603" * 500_000)) <= MAX_CHUNK
+
+
+SCRIPT = """
+import dataclasses
+from eagleray.wire.codec import dump_value, load_value
+
+@dataclasses.dataclass
+class Point:
+    x: int
+
+for _ in range(2):
+    assert load_value(dump_value(Point(1))) == Point(1)
+    assert dataclasses.fields(Point)[0].default is dataclasses.MISSING
+"""
+
+
+def test_a_scripts_dataclass_comes_back_as_it_was_from_a_process_that_deploys_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
