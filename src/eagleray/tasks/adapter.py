@@ -138,6 +138,8 @@ class QueueTaskProcessorAdapter(TaskProcessorAdapter):
         """
         if not isinstance(task_name, str) or not task_name.strip():
             raise ConfigError(f"A task needs a name, got {task_name!r}.")
+        if not _is_utf8(task_name):
+            raise ConfigError(f"A task's name must be valid Unicode, got {task_name!r}.")
         task_id, countdown, queue = _read_put_options(task_name, options)
         payload = encode_arguments(task_name, args, kwargs)
         task = NewTask(task_id or uuid4().hex, task_name, payload, wall_time_s(), countdown)
@@ -149,7 +151,7 @@ class QueueTaskProcessorAdapter(TaskProcessorAdapter):
         return _result_of(self._known(task_id))
 
     def _known(self, task_id: str) -> TaskState:
-        found = self._store.find(task_id)
+        found = self._store.find(task_id) if _is_utf8(task_id) else None
         if found is None:
             raise TaskNotFoundError(
                 f"There is no task '{task_id}' beside queue '{self._config.queue_name}': it was never put there, or it "
@@ -236,8 +238,10 @@ def _read_put_options(task_name: str, options: dict[str, Any]) -> tuple[str, flo
         )
     given.update(options)
     for name in ("task_id", "queue"):
-        if given[name] is not None and not isinstance(given[name], str):
-            raise ConfigError(f"Task '{task_name}': {name} must be a text, got {given[name]!r}.")
+        if given[name] is not None and not (isinstance(given[name], str) and _is_utf8(given[name])):
+            raise ConfigError(
+                f"Task '{task_name}': {name} must be a text, of valid Unicode, got {given[name]!r}."
+            )
     delay = given["countdown"]
     if delay is None:
         delay = 0.0
@@ -247,6 +251,15 @@ def _read_put_options(task_name: str, options: dict[str, Any]) -> tuple[str, flo
             f"Task '{task_name}': countdown must be a number of seconds, at most {MOST_COUNTDOWN_S:g}, got {delay!r}."
         )
     return given["task_id"] or "", max(float(delay), 0.0), given["queue"] or ""
+
+
+def _is_utf8(text: Any) -> bool:
+    """False for a half of a surrogate pair, which JSON of anybody may hold and no store takes."""
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _result_of(state: TaskState) -> TaskResult:

@@ -31,7 +31,7 @@ from eagleray.serve.schema import (
 from eagleray.serve.task_consumer import instantiate_adapter_from_config, task_consumer, task_handler
 from eagleray.serve.task_processor import CeleryTaskProcessorAdapter, options_for
 from eagleray.tasks.consumer import retry_delay_s
-from eagleray.tasks.record import TaskQueueError
+from eagleray.tasks.record import TaskNotFoundError, TaskQueueError
 
 MEMORY = "eagleray.serve.task_processor.MemoryTaskProcessorAdapter"
 
@@ -139,8 +139,16 @@ def test_a_delay_that_no_store_can_count_is_refused(adapter: TaskProcessorAdapte
 
 @pytest.mark.parametrize("option", ["task_id", "queue"])
 def test_ids_and_queues_are_texts(adapter: TaskProcessorAdapter, option: str) -> None:
-    with pytest.raises(ConfigError, match=f"{option} must be a text, got 17"):
-        adapter.enqueue_task_sync("work", **{option: 17})
+    for wrong in (17, "\ud800"):
+        with pytest.raises(ConfigError, match=f"{option} must be a text, of valid Unicode, got"):
+            adapter.enqueue_task_sync("work", **{option: wrong})
+
+
+def test_halves_of_characters_are_no_names_and_no_ids(adapter: TaskProcessorAdapter) -> None:
+    with pytest.raises(ConfigError, match="name must be valid Unicode"):
+        adapter.enqueue_task_sync("\ud800")
+    with pytest.raises(TaskNotFoundError, match="There is no task"):
+        adapter.get_task_status_sync("\ud800")
 
 
 def test_what_has_no_async_twin_says_so(adapter: TaskProcessorAdapter) -> None:
