@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
-from tests.compat.impl import DeploymentHandle, Instance, exceptions, serve
+from tests.compat.impl import DeploymentHandle, Instance, differs, exceptions, serve
 
 
 @serve.deployment
@@ -143,3 +143,24 @@ def test_two_ingress_classes_in_one_application_are_refused(instance: Instance) 
 
     with pytest.raises(exceptions.RayServeException):
         instance.run(Outer.bind(Inner.bind()))
+
+
+@differs("requests-travel")
+def test_a_request_may_be_handed_on_to_another_deployment(instance: Instance) -> None:
+    @serve.deployment
+    class Model:
+        async def __call__(self, request: Any) -> str:
+            return f"{(await request.json())['text']} {request.query_params['n']}"
+
+    @serve.deployment
+    class Splitter:
+        def __init__(self, model: DeploymentHandle) -> None:
+            self.model = model
+
+        async def __call__(self, request: Any) -> str:
+            found: str = await self.model.remote(request)
+            return found
+
+    app = instance.run(Splitter.bind(Model.bind()))
+    answer = app.http("POST", "?n=2", body=b'{"text": "hello"}')
+    assert (answer.status, answer.text) == (200, "hello 2")

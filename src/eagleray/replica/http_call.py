@@ -23,6 +23,7 @@ from eagleray.replica.call import Call, Floor
 from eagleray.replica.encode import JSON, TEXT, encode_result
 from eagleray.replica.errors import trimmed
 from eagleray.replica.metrics import text_of
+from eagleray.replica.passed_request import send_requests
 from eagleray.replica.typed import RequestRefused
 from eagleray.serve.context import _serve_request_context
 from eagleray.wire.messages import Headers
@@ -30,6 +31,7 @@ from eagleray.wire.remote_error import cause_of
 from eagleray.wire.streams import Incoming
 
 logger = logging.getLogger("ray.serve")
+send_requests()
 
 INTERNAL_ERROR = b"Internal Server Error"
 _CLIENT_GONE = 499

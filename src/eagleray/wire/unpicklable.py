@@ -44,8 +44,8 @@ def find_culprit(parts: Mapping[str, Any], error: BaseException) -> str:
 def _advice(value: Any) -> str:
     if any(one.__module__ == "starlette.requests" for one in type(value).__mro__):
         return (
-            "A request ends where it arrived: send what it holds, such as `await request.json()`, "
-            "`await request.body()` or `dict(request.headers)`."
+            "Read it first (`await request.body()`), or send what it holds, such as `await request.json()` or "
+            "`dict(request.headers)`."
         )
     return "Send something that can be pickled, create it inside the deployment, or leave it out with __getstate__."
 

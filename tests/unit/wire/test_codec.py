@@ -188,10 +188,10 @@ def test_what_refuses_to_be_pickled_in_our_words_is_named_itself() -> None:
         dump_call(([1, Refusing()],), {})
 
 
-def test_a_request_that_is_handed_on_is_told_what_to_send() -> None:
-    request = Request({"type": "http", "headers": [], "app": threading.Lock()})
+def test_who_hands_on_a_request_that_was_not_read_is_told_what_to_send() -> None:
+    request = Request({"type": "http", "headers": [(b"content-length", b"3")], "app": threading.Lock()})
     with pytest.raises(
-        SerializationError, match=r"argument 0.*send what it holds, such as `await request\.json\(\)`"
+        SerializationError, match=r"argument 0.*Read it first .*such as `await request\.json\(\)`"
     ):
         dump_call((request,), {})
 
