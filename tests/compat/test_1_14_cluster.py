@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.compat.impl import Instance, differs, exceptions, module, serve
+from tests.compat.impl import ON_RAY, Instance, differs, exceptions, module, serve
 
 config = module("config")
 
@@ -17,6 +17,12 @@ class Plain:
 
 class Counter:
     """What an actor would be."""
+
+
+if ON_RAY:
+    import ray
+
+    Counter = ray.remote(Counter)
 
 
 BUNDLES = [{"CPU": 1}, {"CPU": 1}]
