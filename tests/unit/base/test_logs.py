@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from eagleray.base import logs
+from eagleray.base.access_log import TextAccessLog
 from eagleray.base.logs import Component, LogOptions
 from eagleray.base.settings import Settings
+from eagleray.wire.messages import CallHead
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -130,6 +133,38 @@ def test_file_is_rotated(tmp_path: Path) -> None:
         logging.getLogger("eagleray").info("line %d", number)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.log", "a.log.1", "a.log.2", "a.log.3"]
     assert (tmp_path / "a.log").stat().st_mode & 0o777 == 0o600
+
+
+def access(options: LogOptions, path: str) -> TextAccessLog:
+    component = Component("a", "1")
+    logs.setup(component, options, path=path)
+    log = logs.open_access_log(component, options)
+    assert isinstance(log, TextAccessLog)
+    return log
+
+
+def write_lines(log: TextAccessLog, count: int) -> None:
+    async def work() -> None:
+        for number in range(count):
+            log.add("GET", f"/{number}", 200, 0.0, 0.0, CallHead(0))
+        log.flush()
+
+    asyncio.run(work())
+
+
+def test_access_lines_stand_among_the_others_and_are_rotated_with_them(tmp_path: Path) -> None:
+    log = access(LogOptions(max_bytes=2000, backups=9, burst=8), str(tmp_path / "a.log"))
+    write_lines(log, 80)
+    logging.getLogger("eagleray").info("the end")
+    files = sorted(tmp_path.iterdir(), key=lambda path: -int(path.suffix[1:]) if path.suffix != ".log" else 0)
+    assert len(files) > 2 and all(path.stat().st_size <= 2000 for path in files)
+    said = [line.split(" -- ")[1] for path in files for line in path.read_text().splitlines()]
+    assert said == [*(f"GET /{number} 200 0.0ms" for number in range(80)), "the end"]
+
+
+def test_a_full_disk_costs_the_lines_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    write_lines(access(LogOptions(), "/dev/full"), 3)
+    assert "No space left on device" in capsys.readouterr().err
 
 
 def test_no_access_log_where_nobody_would_see_it(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.http.reading import outcome, read
 
-from eagleray.http.request import Request
+from eagleray.http.request import HttpRefused, Request
 
 
 def one(data: bytes, **limits: float) -> Request:
@@ -79,6 +79,20 @@ def test_underscore_names_are_dropped_unless_allowed() -> None:
 def test_absolute_target_names_the_same_host() -> None:
     assert one(b"GET http://A/x?y HTTP/1.1\r\nHost: a\r\n\r\n").path == "/x"
     assert one(b"GET http://a HTTP/1.1\r\nHost: a\r\n\r\n").path == "/"
+
+
+def test_a_target_that_comes_again_is_checked_against_the_host_again() -> None:
+    absolute = b"GET http://a/x HTTP/1.1\r\nHost: a\r\n\r\n"
+    first, second, refused = read(absolute + absolute + absolute.replace(b"Host: a", b"Host: b"))
+    assert isinstance(first, Request) and isinstance(second, Request) and first.path == second.path == "/x"
+    assert isinstance(refused, HttpRefused) and refused.status == 400
+
+
+def test_targets_of_one_connection_are_told_apart() -> None:
+    targets = [b"/a?x=1", b"/a?x=1", b"/a?x=2", b"/%61", b"/a?x=1"]
+    found = read(b"".join(get(target=target) for target in targets))
+    parts = [(one.raw_path, one.query_string) for one in found if isinstance(one, Request)]
+    assert parts == [(b"/a", b"x=1"), (b"/a", b"x=1"), (b"/a", b"x=2"), (b"/%61", b""), (b"/a", b"x=1")]
 
 
 @pytest.mark.parametrize(
