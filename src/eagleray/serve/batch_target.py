@@ -29,6 +29,9 @@ _HALF_LIFE = 16.0
 """Batches after which a sample counts half."""
 _BREAK = 4
 """So many batches in a row off to the same side mean that the model has changed: what came before is forgotten."""
+_REFIT = 8
+"""Batches from one fit to the next, once there are twice as many: a fit takes as long as half an item of a quick model,
+and everybody who waits would wait for it."""
 _OFF = 0.15
 """Share of the predicted time beyond which a batch counts as off."""
 _WAY_S = 0.001
@@ -51,7 +54,7 @@ _MARGIN = 0.97
 class TimeModel:
     """time(n) = per_item_s * n + fixed_s, by weighted least squares that hardly listens to outliers."""
 
-    __slots__ = ("_off", "_samples", "fixed_s", "noise_s", "per_item_s")
+    __slots__ = ("_new", "_off", "_samples", "fixed_s", "noise_s", "per_item_s")
 
     def __init__(self) -> None:
         self.per_item_s = 0.0
@@ -59,6 +62,8 @@ class TimeModel:
         self.noise_s = 0.0
         """Usual distance of a batch from its prediction."""
         self._samples: deque[tuple[float, float]] = deque(maxlen=WINDOW)
+        self._new = 0
+        """Samples that the fit has not seen."""
         self._off = 0
 
     @property
@@ -81,9 +86,11 @@ class TimeModel:
         if self._samples:
             self._watch(self.predict(size), seconds)
         self._samples.append((size, seconds))
+        self._new += 1
         if abs(self._off) >= _BREAK:
             self._begin_anew()
-        self._fit()
+        if self._new >= _REFIT or len(self._samples) < 2 * _REFIT:
+            self._fit()
 
     def _watch(self, expected: float, seconds: float) -> None:
         error = seconds - expected
@@ -107,6 +114,7 @@ class TimeModel:
 
     def _fit(self) -> None:
         """Samples count by their age and by how well the former fit explains them, so an outlier cannot bend it."""
+        self._new = 0
         samples = self._samples
         ages = [0.5 ** (age / _HALF_LIFE) for age in range(len(samples) - 1, -1, -1)]
         if len(samples) == 1:
