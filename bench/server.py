@@ -131,6 +131,8 @@ def serving(system: System, workload: Workload, size: int = 64) -> Iterator[Serv
                 env={
                     **os.environ,
                     "PYTHONUNBUFFERED": "1",
+                    # Whoever installs a package has its bytecode; a checkout gets it in the first run.
+                    "PYTHONDONTWRITEBYTECODE": "",
                     "BENCH_LOADS": str(folder / "loads"),
                     **launch.environment,
                 },
