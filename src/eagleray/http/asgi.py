@@ -198,6 +198,11 @@ class Exchange:
         if self._waiters:
             self._wake()
 
+    def close(self) -> None:
+        """The application has ended: a task that it has left behind finds the client gone. Only once."""
+        self.disconnect()
+        del self._answer  # it holds this exchange
+
     def disconnect(self) -> None:
         """The client has gone, or cancelled."""
         self.disconnected = True

@@ -146,6 +146,10 @@ class HttpCall(Call):
             )
         return encode_result(result)
 
+    def ended(self) -> None:
+        super().ended()
+        self.exchange.close()
+
     def cancel(self) -> None:
         super().cancel()
         self.exchange.disconnect()
@@ -172,6 +176,7 @@ class HttpCall(Call):
             self.failed(error)
         else:
             self.answer(200, headers, body)
+        self.exchange.close()
 
     def log_to(self, log: AccessLog, code: str, now: float) -> None:
         head = self.incoming.head

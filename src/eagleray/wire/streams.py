@@ -242,6 +242,7 @@ class Incoming(Stream):
             return
         if end and size <= _SMALL and self.flow is None:
             self.closed = True
+            self.on_cancel = self.on_data = self.on_writable = None  # whoever they belong to holds this call
             del connection.streams[self.id]
             header = pack_header(len(data) + size, self.id, meta | len(data) << 8)
             connection.emit_whole(b"".join((header, data, body)), len(connection.streams))
@@ -300,6 +301,7 @@ class Incoming(Stream):
 
     def sent_end(self) -> None:
         self.closed = True
+        self.on_cancel = self.on_data = self.on_writable = None
         self.connection.blocked.pop(self.id, None)
         self.connection.streams.pop(self.id, None)
 
