@@ -11,6 +11,7 @@ from tests.contract.engine.rig import lean_config
 from eagleray.engine.local import spawn_node
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests that run under nohup hand on that it is ignored
     node = spawn_node(lean_config())
     if "fork" in sys.argv and os.fork() == 0:
         os.setsid()

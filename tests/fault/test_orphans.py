@@ -1,4 +1,4 @@
-"""Whoever is killed, nothing of an instance is left after 2 s: no process, no subprocess of a user's, no socket."""
+"""Whoever is killed, soon nothing of an instance is left: no process, no subprocess of a user's, no socket."""
 
 from __future__ import annotations
 
