@@ -84,7 +84,7 @@ class Exchange:
 
     def __init__(self, incoming: Incoming, answer: Answer) -> None:
         self._incoming = incoming
-        self._answer = answer
+        self._answer: Answer | None = answer
         self._body: bytes | None = incoming.body
         self._more = not incoming.ended
         self._chunks: deque[tuple[bytes, bool]] | None = None
@@ -117,7 +117,7 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """Takes a message of the response. Raises OSError when the client has gone, RuntimeError out of order."""
-        if self.disconnected:
+        if self.disconnected or (self._answer is None and not self.complete):
             raise OSError("The client has gone.")
         kind = message["type"]
         if kind == "http.response.body":
@@ -144,6 +144,8 @@ class Exchange:
         if not self._status or self.complete:
             problem = "is complete already" if self.complete else "has not been started"
             raise RuntimeError(f"Unexpected ASGI message 'http.response.body': the response {problem}.")
+        answer = self._answer
+        assert answer is not None, "`send` has looked"
         body = bytes(message.get("body", b""))
         more = message.get("more_body", False)
         outflow = self._outflow
@@ -151,14 +153,14 @@ class Exchange:
             if body:
                 outflow.push(body)
             self._complete()
-            self._answer.finish()
+            answer.finish()
             return None
         self.begun = True
         if more:
-            self._outflow = outflow = self._answer.begin(self._status, self._headers, body)
+            self._outflow = outflow = answer.begin(self._status, self._headers, body)
             return outflow
         self._complete()
-        self._answer.answer(self._status, self._headers, body)
+        answer.answer(self._status, self._headers, body)
         return None
 
     def _complete(self) -> None:
@@ -199,9 +201,8 @@ class Exchange:
             self._wake()
 
     def close(self) -> None:
-        """The application has ended: a task that it has left behind finds the client gone. Only once."""
-        self.disconnect()
-        del self._answer  # it holds this exchange
+        """The call has been answered: whoever still sends finds the client gone."""
+        self._answer = None  # it holds this exchange
 
     def disconnect(self) -> None:
         """The client has gone, or cancelled."""

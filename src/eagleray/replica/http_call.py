@@ -146,9 +146,9 @@ class HttpCall(Call):
             )
         return encode_result(result)
 
-    def ended(self) -> None:
-        super().ended()
+    def _leave(self, code: str = "") -> int:
         self.exchange.close()
+        return super()._leave(code)
 
     def cancel(self) -> None:
         super().cancel()
@@ -176,7 +176,6 @@ class HttpCall(Call):
             self.failed(error)
         else:
             self.answer(200, headers, body)
-        self.exchange.close()
 
     def log_to(self, log: AccessLog, code: str, now: float) -> None:
         head = self.incoming.head

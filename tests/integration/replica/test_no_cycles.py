@@ -125,3 +125,24 @@ def test_a_handle_call_leaves_nothing(kind: type, method: str) -> None:
                 await until(lambda: alive() <= before)
 
     asyncio.run(main())
+
+
+class Late(PlainTextResponse):
+    """Is sent by a task that outlives its `__call__`."""
+
+    async def __call__(self, *given: Any) -> None:
+        self.task = asyncio.create_task(super().__call__(*given))
+
+
+class Detached:
+    async def __call__(self, request: Request) -> Any:
+        return Late("late")
+
+
+def test_a_response_may_be_sent_when_its_handler_has_returned() -> None:
+    async def main() -> None:
+        async with replica(Detached) as r:
+            call = await asyncio.wait_for(r.get("/"), 10)
+            assert (call.head.status, call.body, r.ongoing) == (200, b"late", 0)
+
+    asyncio.run(main())
